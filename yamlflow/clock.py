@@ -1,0 +1,71 @@
+"""Time, waiting and chance. The only module that may ask for them; the linter bans it elsewhere.
+
+All times in the core are whole milliseconds. ``now`` is wall time since the epoch (UTC), for people, schedules and
+timers. ``steady`` is time that no one can set, the same for all processes of a machine since its boot, for leases: a
+wall clock that jumps must not expire one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+#: Milliseconds.
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+class Clock(Protocol):
+    """What the engine's callers ask for time and chance."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch, UTC."""
+
+    def steady(self) -> int:
+        """Milliseconds on a clock that never jumps, shared by the processes of this machine since its boot."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+
+    def uuid(self) -> str:
+        """A new random UUID as text."""
+
+
+class SystemClock:
+    """The machine's own clocks and chance."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def steady(self) -> int:
+        return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+    def random(self) -> float:
+        return random.random()
+
+    def uuid(self) -> str:
+        return str(uuid.uuid4())
+
+
+def boot_id() -> str:
+    """Names this boot of this machine: a lease taken under another one is void."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"boot-{int(time.time() - time.monotonic())}"
+
+
+def to_datetime(milliseconds: int) -> datetime:
+    """A time of the core as an aware datetime in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def to_text(milliseconds: int) -> str:
+    """A time of the core as ISO 8601 in UTC with milliseconds: ``2026-11-22T03:24:00.000Z``."""
+    return to_datetime(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")

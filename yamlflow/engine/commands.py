@@ -1,0 +1,380 @@
+"""The commands that change runs. Each takes the work of one open transaction; ``transact`` opens and closes it.
+
+``start`` stores a run and makes its first steps due. ``report`` records what a worker says of its lease. ``wake`` and
+``expire`` are what time brings. ``cancel`` and ``pause`` are for people; ``retry`` has a module of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from .. import lifecycle
+from ..clock import Clock, to_text
+from ..errors import NotAllowed, RunExists, UnknownName
+from ..lifecycle import is_over, moved
+from ..outcome import CancelStep, Error, Failed, Json, Succeeded, Waiting
+from ..plan import Plan
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow
+from ..spec import Queue
+from ..store.base import Store
+from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, over_limit
+from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
+from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
+from .follow import advance, close, settle, take_outcome
+from .work import Work
+
+#: Says for a package's digest what its plan is.
+PlanSource = Callable[[str], Plan]
+
+
+@contextmanager
+def transact(
+    store: Store, plan_of: PlanSource, clock: Clock, *, on_event: Callable[[EventRow], None] | None = None
+) -> Iterator[Work]:
+    """One transaction: what the block does to the work is settled, written and committed together."""
+    with store.transaction() as tx:
+        work = Work(tx, plan_of, now=clock.now(), chance=clock.random)
+        yield work
+        settle(work)
+        work.flush()
+    if on_event is not None:
+        for event in work.told:
+            on_event(event)
+
+
+# -- starting ------------------------------------------------------------------------------------------------------
+
+
+def start(
+    work: Work,
+    *,
+    package: PackageRow,
+    plan: Plan,
+    run_id: str,
+    inputs: Mapping[str, Json],
+    name: str | None = None,
+    metadata: Mapping[str, Json] | None = None,
+    context: Mapping[str, Json] | None = None,
+    folder: str | None = None,
+    by: str | None = None,
+    if_exists: str = "fail",
+) -> tuple[RunRow, bool]:
+    """Store a run and open its root; the run and whether it is new. ``RunExists`` when its id is in use."""
+    known = work.tx.find_run(run_id)
+    if known is not None:
+        if if_exists == "join":
+            return known, False
+        if if_exists != "new" or known.ended_at is None:
+            raise RunExists(in_use(known, if_exists))
+    work.tx.put_package(package)
+    row = RunRow(
+        key=0, id=run_id, execution=known.execution + 1 if known else 1, package=package.name, digest=package.digest,
+        status="pending", name=name, version=package.version, inputs=json.dumps(inputs),
+        metadata=json.dumps(dict(metadata or {})), context=json.dumps(dict(context or {})), folder=folder, parent=None,
+        paused=0, steps=1, done=0, started_by=by, created_at=work.now, started_at=None, ended_at=None,
+    )  # fmt: skip
+    row = work.tx.insert_run(row)
+    work.put_run(row._replace(status="running", started_at=work.now))
+    declare_queues(work, plan)
+    work.event(row.key, "run.started", None, {"package": package.name, "execution": row.execution, "by": by})
+    root = work.put(work.add(run=row.key, path="", parent=None))
+    make_due(work, root)
+    return work.run(row.key), True
+
+
+def in_use(run: RunRow, if_exists: str) -> str:
+    """Why a run id cannot be taken, and what can be done."""
+    if run.ended_at is None:
+        return f'there is a run "{run.id}" already, and it is {run.status}. Use another id, or --if-exists join'
+    return f'there is a run "{run.id}" already ({run.status}). Use another id, or --if-exists new for its next execution'
+
+
+def declare_queues(work: Work, plan: Plan) -> None:
+    """Keep the policies of a package's queues; tokens that are there stay."""
+    for queue in plan.package.queues.values():
+        name = plan.queue_name(queue.name)
+        known = work.tx.queue(name)
+        row = queue_row(name, queue, known, work.now)
+        if row != known:
+            work.tx.put_queue(row)
+
+
+def queue_row(name: str, queue: Queue, known: QueueRow | None, now: int) -> QueueRow:
+    """A queue's state under a policy: full at first use."""
+    if known is None:
+        return QueueRow(name, queue.max_in_flight, queue.rate, queue.burst, float(queue.burst), now, 0)
+    return known._replace(
+        max_in_flight=queue.max_in_flight, rate=queue.rate, burst=queue.burst, tokens=min(known.tokens, queue.burst)
+    )
+
+
+# -- reporting -----------------------------------------------------------------------------------------------------
+
+
+def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -> bool:
+    """Record what a worker says of a lease; False when the lease is no longer its own, and nothing was recorded."""
+    row = work.find(step)
+    if row is None or row.status != "running" or row.epoch != epoch:
+        if row is not None:
+            work.event(row.run, "step.refused", row.path, {"worker": worker, "epoch": epoch})
+        return False
+    if row.cancel is not None and not isinstance(outcome, Succeeded | Failed | Rendered):
+        stop_decision(work, row)
+        return True
+    match outcome:
+        case Succeeded():
+            succeed(work, row, outcome)
+        case Failed():
+            fail(work, row, outcome)
+        case Waiting():
+            wait(work, row, outcome)
+        case CancelStep():
+            cancel_by_step(work, row, outcome)
+        case PassedBy():
+            skip(work, row, "if")
+        case Admitted():
+            admit(work, row, outcome)
+        case Opened():
+            scope = None if outcome.scope is None else json.dumps(outcome.scope)
+            open_group(work, row, timeout=outcome.timeout, scope=scope)
+        case Expanded():
+            open_loop(work, row, outcome.children)
+        case Rendered():
+            render(work, row, outcome.result)
+        case Repeated():
+            repeat(work, row, outcome)
+    return True
+
+
+def stop_decision(work: Work, row: StepRow) -> None:
+    """The engine was deciding about a step that was canceled meanwhile."""
+    if row.phase == "until":
+        finish(work, row, "cancel", result=None)
+    else:
+        end(work, lifecycle.canceled(row, now=work.now))
+
+
+def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
+    """A call did its work: keep what it gives, and wait for what it emitted."""
+    keep_artifacts(work, row, outcome.artifacts)
+    if outcome.records:
+        work.tx.put_records(work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records)
+    result = json.dumps(outcome.result, separators=(",", ":"), ensure_ascii=False)
+    if outcome.emitted and outcome.detached:
+        end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
+        emit(work, work.step(row.id), outcome.emitted, detached=True)
+    elif outcome.emitted:
+        row = work.put(moved(row, "open", phase="children", result=result, worker=None, leased_until=None))
+        row = emit(work, row, outcome.emitted)
+        if row.alive == 0:
+            close(work, row, work.node(row))
+    else:
+        end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
+
+
+def keep_artifacts(work: Work, row: StepRow, artifacts: Sequence[Json]) -> None:
+    """Rows for the files that a step kept."""
+    if artifacts:
+        work.tx.put_artifacts(
+            [
+                ArtifactRow(
+                    row.run, row.id, one.name, one.uri, one.size, one.sha256, one.content_type, one.kind,
+                    json.dumps(dict(one.metadata)), work.now,
+                )
+                for one in artifacts
+            ]
+        )  # fmt: skip
+
+
+def fail(work: Work, row: StepRow, outcome: Failed) -> None:
+    """An attempt, or a decision, failed."""
+    keep_artifacts(work, row, outcome.artifacts)
+    error = replace(outcome.error, step=row.path, attempt=row.attempt or None)
+    if row.phase in ("outputs", "until"):
+        fail_ending(work, row, error)
+        return
+    if row.phase == "gate":
+        end(work, lifecycle.ended(row, "fail", now=work.now, error=error))
+        return
+    node = work.node(row)
+    row = lifecycle.after_failure(row, node, error, after=outcome.after, now=work.now, chance=work.chance())
+    if is_over(row):
+        end(work, row)
+        return
+    payload = {"code": error.code, "message": error.message, "attempt": error.attempt, "at": row.available_at}
+    work.event(row.run, "step.retried", row.path, payload)
+    work.put(row)
+
+
+def fail_ending(work: Work, row: StepRow, error: Error) -> None:
+    """A group's outputs, or a loop's ``until``, could not be evaluated: the group fails, after its ``finally``."""
+    row = work.put(row._replace(error=json.dumps(error.to_json())))
+    node = work.node(row)
+    if row.phase == "outputs":
+        advance(work, row, node, "finally")
+    else:
+        finish(work, row, "fail", result=None)
+
+
+def wait(work: Work, row: StepRow, outcome: Waiting) -> None:
+    """A call waits for time (signals come with their own kinds)."""
+    result = None if outcome.result is None else json.dumps(outcome.result)
+    work.event(row.run, "step.waiting", row.path, {"until": outcome.until and to_text(outcome.until)})
+    work.put(
+        moved(
+            row, "wait", phase="sleep", available_at=outcome.until, parked="timer" if outcome.until else None,
+            worker=None, leased_until=None, result=result,
+        )
+    )  # fmt: skip
+
+
+def cancel_by_step(work: Work, row: StepRow, outcome: CancelStep) -> None:
+    """The ``cancel`` kind: cancels a step of its own group or of one around it, by id or path."""
+    target = find_target(work, row, outcome.target)
+    if target is None:
+        message = f'there is no step "{outcome.target}" to cancel'
+        fail(work, row, Failed(error=Error(code="bad_input", message=message, permanent=True)))
+        return
+    end(work, lifecycle.ended(row, "succeed", now=work.now))
+    cancel_tree(work, target, {"reason": outcome.reason, "by": row.path, "origin": "user"})
+
+
+def find_target(work: Work, row: StepRow, name: str) -> StepRow | None:
+    """The nearest step of a name, looking outwards from a step; or the one at that path."""
+    above = row.parent
+    while above is not None:
+        group = work.step(above)
+        found = work.at(row.run, f"{group.path}/{name}" if group.path else name)
+        if found is not None:
+            return found
+        above = group.parent
+    return work.at(row.run, name)
+
+
+def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
+    """A call may run: it goes to its queue, unless a step with the same ``dedup_key`` speaks for it."""
+    row = work.put(row._replace(dedup_key=outcome.dedup_key))
+    for other in work.same_key(row):
+        if other.phase != "dedup" and other.reason != "duplicate":
+            if is_over(other):
+                take_outcome(work, row, other)
+            else:
+                work.put(moved(row, "wait", phase="dedup", worker=None, leased_until=None))
+            return
+    offer(work, row, phase="run", queue=work.node(row).queue)
+
+
+def render(work: Work, row: StepRow, result: str) -> None:
+    """A group's outputs are known: on to ``finally``."""
+    row = work.put(row._replace(result=result))
+    advance(work, row, work.node(row), "finally")
+
+
+def repeat(work: Work, row: StepRow, outcome: Repeated) -> None:
+    """``until`` was looked at, or the loop begins: one more iteration, or its end."""
+    loop = work.node(row).loop
+    if outcome.done:
+        finish(work, row, "succeed", result=outcome.result)
+    elif row.children >= loop.max:  # type: ignore[union-attr]
+        message = f"`until` was still false after {row.children} iterations"
+        error = Error(code="repeat_exhausted", message=message, step=row.path, permanent=True)
+        finish(work, work.put(row._replace(error=json.dumps(error.to_json()))), "fail", result=None)
+    else:
+        last = None if outcome.result is None else json.loads(outcome.result)
+        next_iteration(work, row, number=row.children + 1, last=last)
+
+
+# -- what time brings ----------------------------------------------------------------------------------------------
+
+
+def wake(work: Work, row: StepRow) -> None:
+    """A parked step's time has come."""
+    row = row._replace(parked=None, available_at=None)
+    if row.status == "pending":
+        make_due(work, work.put(row))
+    elif row.status == "ready":
+        parked = "paused" if work.run(row.run).paused else None
+        work.put(row._replace(parked=parked, rank=work.turn(row.queue, row.priority, row.run)))
+    elif row.phase == "steps":
+        message = "the group was not done in time"
+        error = Error(code="timeout", message=message, step=row.path)
+        stop_group(work, work.put(row), error, "timeout")
+    else:
+        work.event(row.run, "step.woken", row.path)
+        result = row.result or json.dumps(to_text(work.now))
+        end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
+
+
+def expire(work: Work, row: StepRow) -> None:
+    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses."""
+    payload = {"worker": row.worker, "epoch": row.epoch}
+    after = lifecycle.lost(row, now=work.now)
+    work.event(row.run, "step.lost", row.path, {**payload, "lost": after.lost})
+    if is_over(after):
+        end(work, after)
+    else:
+        work.put(held_back(work, after))
+
+
+def release(work: Work, *, step: int, epoch: int, worker: str) -> bool:
+    """A worker gives a lease back unfinished, as when it is told to stop: no attempt is spent."""
+    row = work.find(step)
+    if row is None or row.status != "running" or row.epoch != epoch:
+        return False
+    after = lifecycle.released(row, now=work.now)
+    work.event(row.run, "step.released", row.path, {"worker": worker})
+    if is_over(after):
+        end(work, after)
+    else:
+        work.put(held_back(work, after))
+    return True
+
+
+def held_back(work: Work, row: StepRow) -> StepRow:
+    """A step that is ready again: of a paused run it is not offered."""
+    return row._replace(parked="paused") if row.phase == "run" and work.run(row.run).paused else row
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def cancel(work: Work, run: RunRow, path: str = "", *, reason: str = "", by: str = "") -> bool:
+    """Cancel a run, or one step or group of it; False when it has ended already."""
+    row = work.at(run.key, path)
+    if row is None:
+        raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    if is_over(row):
+        return False
+    cancel_tree(work, row, {"reason": reason, "by": by, "origin": "user"})
+    return True
+
+
+def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
+    """Cancel a step and what is alive under it."""
+    cancel_row(work, row, why)
+    row = work.step(row.id)
+    if row.status == "waiting" and not is_over(row) and row.phase in ("steps", "children"):
+        cancel_children(work, row, why)
+
+
+def pause(work: Work, run: RunRow, *, paused: bool, by: str = "") -> None:
+    """Withhold a run's ready steps from workers, or offer them again; what runs goes on."""
+    if run.ended_at is not None:
+        raise NotAllowed(f'run "{run.id}" has ended ({run.status}); only a live run can be paused')
+    if bool(run.paused) != paused:
+        work.put_run(work.run(run.key)._replace(paused=int(paused)))
+        work.tx.hold(run.key, paused=paused)
+        work.event(run.key, "run.paused" if paused else "run.resumed", None, {"by": by})
+
+
+def pause_queue(work: Work, name: str, *, paused: bool) -> None:
+    """Withhold a queue's steps from workers, or offer them again."""
+    known = work.tx.queue(name) or QueueRow(name, None, None, 1, 1.0, work.now, 0)
+    work.tx.put_queue(known._replace(paused=int(paused)))
+
+
+__all__ = ["over_limit", "PlanSource", "cancel", "declare_queues", "expire", "pause", "pause_queue", "release",
+           "report", "start", "transact", "wake"]  # fmt: skip

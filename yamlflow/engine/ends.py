@@ -1,0 +1,105 @@
+"""Ending steps: recording an end, skipping, canceling. What follows from an end is ``follow``'s business."""
+
+from __future__ import annotations
+
+import json
+
+from .. import lifecycle
+from ..lifecycle import RUN_STATUS, is_over
+from ..outcome import Error, Json
+from ..rows import StepRow
+from .work import Work
+
+
+def end(work: Work, row: StepRow) -> StepRow:
+    """Keep a step that has just reached its end, and remember to follow it up."""
+    seq = work.event(row.run, f"step.{row.status}", row.path, end_payload(row))
+    row = work.put(row._replace(ended=seq))
+    run = work.run(row.run)
+    work.put_run(run._replace(done=run.done + 1))
+    work.ended.append(row.id)
+    if row.path == "":
+        end_run(work, row)
+    return row
+
+
+def end_payload(row: StepRow) -> Json:
+    """What a step's last event tells besides its name."""
+    payload: dict[str, Json] = {}
+    if row.attempt > 1:
+        payload["attempt"] = row.attempt
+    if row.reason:
+        payload["reason"] = row.reason
+    if row.status == "failed" and row.error:
+        error = json.loads(row.error)
+        payload["code"], payload["message"] = error["code"], error["message"]
+        payload["attempt"] = row.attempt
+    return payload or None
+
+
+def end_run(work: Work, row: StepRow) -> None:
+    """The root step has ended, and with it the run."""
+    run = work.run(row.run)
+    status = RUN_STATUS[row.status]
+    work.put_run(run._replace(status=status, ended_at=work.now))
+    work.event(row.run, f"run.{status}", None, end_payload(row))
+
+
+def skip(work: Work, row: StepRow, reason: str) -> None:
+    """The step will not run."""
+    end(work, lifecycle.ended(row, "skip", now=work.now, reason=reason))
+
+
+def finish(work: Work, row: StepRow, verdict: str, *, result: str | None) -> None:
+    """End a group, loop or emitter."""
+    if verdict == "fail":
+        own = row.error or row.fault
+        error = Error.from_json(json.loads(own)) if own else Error(code="failed", message="a child failed")
+        end(work, lifecycle.ended(row, "fail", now=work.now, error=error))
+    elif verdict == "cancel":
+        reason = json.loads(row.cancel)["origin"] if row.cancel else "user"
+        end(work, lifecycle.ended(row, "cancel", now=work.now, reason=reason))
+    else:
+        reason = "recovered" if row.reason == "recovered" else None
+        end(work, lifecycle.ended(row, "succeed", now=work.now, result=result, reason=reason))
+
+
+def cancel_children(work: Work, row: StepRow, why: dict[str, Json]) -> None:
+    """Cancel what is alive under a step, but not what is shielded."""
+    rows = [each for each in work.live_below(row) if each.id != row.id]
+    spared: set[int] = set()
+    for each in rows:
+        # Parents come first, so what a shield or an ending group holds is known before its children are met.
+        current = work.step(each.id)
+        if each.parent in spared or work.node(current).step.shield or (
+            each.parent is not None and is_closing(work.step(each.parent)) and each.parent != row.id
+        ):
+            spared.add(each.id)
+            continue
+        if not is_over(current):
+            cancel_row(work, current, why)
+
+
+def is_closing(row: StepRow) -> bool:
+    """A group whose steps have ended and whose handlers run: they are shielded."""
+    return row.phase in ("undo", "handler", "finally")
+
+
+def cancel_row(work: Work, row: StepRow, why: dict[str, Json]) -> None:
+    """Cancel one step; a group is marked, and ends when its children have."""
+    if is_over(row) or row.cancel is not None or is_closing(row) or row.phase == "outputs":
+        return
+    flagged = row._replace(cancel=json.dumps(why))
+    if row.status == "running":
+        work.put(flagged)
+        work.event(row.run, "step.canceling", row.path, why)
+    elif row.status == "waiting" and row.phase in ("steps", "children"):
+        work.put(flagged._replace(reason=why["origin"]))
+    else:
+        end(work, lifecycle.canceled(flagged, now=work.now))
+
+
+def stop_group(work: Work, row: StepRow, error: Error, origin: str) -> None:
+    """Fail a group that is open: its children are canceled, then it ends with ``error``."""
+    row = work.put(row._replace(error=json.dumps(error.to_json()), reason=origin, available_at=None, parked=None))
+    cancel_children(work, row, {"origin": origin})

@@ -1,0 +1,198 @@
+"""An operator's retry: failed and canceled steps begin anew, with what was skipped because of them.
+
+The groups around a reopened step are open again: their handlers, should they end again, run again. Steps that ended for
+reasons of their own stay as they are. Counters are counted afresh here, once, for the groups that were reopened.
+"""
+
+from __future__ import annotations
+
+from .. import lifecycle
+from ..errors import NotAllowed, UnknownName
+from ..lifecycle import is_over, moved
+from ..plan import Node, child_path
+from ..rows import RunRow, StepRow
+from .begin import literal_timeout, make_due
+from .ends import skip
+from .follow import fill_places, handler_name
+from .work import Work
+
+#: Ends that an operator's retry may undo.
+FAILED = frozenset({"failed", "canceled"})
+
+
+def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]:
+    """Reopen what failed or was canceled in a run, or one step of it; the paths that begin anew."""
+    target = work.at(run.key, path)
+    if target is None:
+        raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    if target.status not in FAILED:
+        name = f'step "{path}"' if path else f'run "{run.id}"'
+        raise NotAllowed(f"{name} is {target.status}; only what failed or was canceled can be retried")
+    reopened: dict[int, StepRow] = {}
+    mark(work, target, reopened)
+    for row in list(reopened.values()):
+        mark_dependents(work, row, reopened)
+    mark_above(work, target, reopened)
+    begin_anew(work, run, list(reopened.values()))
+    for row in reopened.values():
+        if row.parent is None or row.parent not in reopened or row.id == target.id:
+            work.event(run.key, "step.reopened", row.path, {"by": by})
+    work.event(run.key, "run.retried", None, {"step": path or None, "by": by})
+    return sorted(row.path for row in reopened.values() if not row.children)
+
+
+def mark(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
+    """A step that is to begin anew; of one that has children, those that failed or hang on them."""
+    if row.id in reopened:
+        return
+    reopened[row.id] = row
+    for child in children(work, row):
+        if child.status in FAILED or is_consequence(child):
+            mark(work, child, reopened)
+
+
+def is_consequence(row: StepRow) -> bool:
+    """Skipped because something else failed or was canceled, not by its own ``if``."""
+    return row.status == "skipped" and row.reason in ("failed", "canceled", "needs")
+
+
+def mark_dependents(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
+    """What was skipped because of a step, and what was skipped because of that."""
+    todo = [row]
+    while todo:
+        current = todo.pop()
+        for dependent in dependents(work, current):
+            if dependent.id not in reopened and (is_consequence(dependent) or dependent.reason == "fail_fast"):
+                mark(work, dependent, reopened)
+                todo.append(dependent)
+
+
+def mark_above(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
+    """The groups around a step are open again, and what hung on their failure begins anew."""
+    while row.parent is not None:
+        parent = work.step(row.parent)
+        if is_over(parent):
+            reopened.setdefault(parent.id, parent)
+            mark_dependents(work, parent, reopened)
+            for sibling in children(work, parent):
+                if sibling.status == "canceled" and sibling.reason in ("fail_fast", "timeout", "limit"):
+                    mark(work, sibling, reopened)
+        row = parent
+
+
+def children(work: Work, row: StepRow) -> list[StepRow]:
+    """The children of a step, handlers left out."""
+    if not row.children:
+        return []
+    rows = [each for each in work.below(row.run, row.path) if each.parent == row.id]
+    return [each for each in rows if handler_name(each.path) is None]
+
+
+def dependents(work: Work, row: StepRow) -> list[StepRow]:
+    """The steps that need a step."""
+    if row.definition is not None:
+        return [work.step(edge.target) for edge in work.tx.edges(row.id)]
+    if row.parent is None:
+        return []
+    parent = work.step(row.parent)
+    node = work.node(parent)
+    if node.group is None or handler_name(row.path) is not None:
+        return []
+    wanted = work.plan(row.run).dependents(node.group).get(work.node(row).step.id, ())
+    found = [work.at(row.run, child_path(parent.path, id)) for id, _ in wanted]
+    return [each for each in found if each is not None]
+
+
+def begin_anew(work: Work, run: RunRow, rows: list[StepRow]) -> None:
+    """Reset the steps, count their groups afresh, and let go on what can."""
+    for row in rows:
+        forget_handlers(work, row)
+    over = sum(is_over(row) for row in rows)
+    current = work.run(run.key)
+    work.put_run(current._replace(status="running", ended_at=None, done=current.done - over))
+    for row in rows:
+        work.put(reset(work, row))
+    groups = [row for row in rows if row.children]
+    for row in sorted(groups, key=lambda row: -row.id):
+        recount(work, work.step(row.id))
+    for row in rows:
+        if not row.children:
+            resume(work, work.step(row.id))
+    for row in groups:
+        node = work.node(row)
+        parent = work.step(row.id)
+        if node.max_parallel is not None:
+            fill_places(work, parent, node.max_parallel)
+
+
+def forget_handlers(work: Work, row: StepRow) -> None:
+    """Handlers that ran for an end that is undone; they are kept in the log of events."""
+    if not row.children:
+        return
+    rows = [each for each in work.below(row.run, row.path) if each.path.startswith(f"{row.path}@")]
+    if rows:
+        run = work.run(row.run)
+        ended = sum(is_over(each) for each in rows)
+        work.put_run(run._replace(steps=run.steps - len(rows), done=run.done - ended))
+        work.delete(rows)
+
+
+def reset(work: Work, row: StepRow) -> StepRow:
+    """A step as it was before it began; one with children as it was while they went on."""
+    row = row if not is_over(row) else moved(row, "reopen")
+    row = row._replace(
+        phase="", reason=None, parked=None, available_at=None, attempt=0, lost=0, met=0, missed=0, failures=0,
+        cancellations=0, busy=0, cancel=None, fault=None, winner=None, result=None, error=None, due=None, ended=None,
+        ready_at=None, started_at=None, ended_at=None,
+    )  # fmt: skip
+    if not row.children:
+        return row
+    node = work.node(row)
+    limit = literal_timeout(node)
+    return moved(
+        row, "open", phase="steps" if node.call is None else "children", due=work.seq(row.run), started_at=work.now,
+        available_at=None if limit is None else work.now + limit, parked=None if limit is None else "timer",
+    )  # fmt: skip
+
+
+def recount(work: Work, row: StepRow) -> None:
+    """Count a group's children afresh."""
+    node = work.node(row)
+    row = row._replace(alive=0, busy=0, failures=0, cancellations=0, fault=None)
+    for child in children(work, row):
+        if is_over(child):
+            row = lifecycle.child_ended(row._replace(alive=row.alive + 1), node, child, work.node(child))
+        else:
+            row = row._replace(alive=row.alive + 1)
+            if child.due is not None and child.parked != "slot":
+                row = row._replace(busy=row.busy + 1)
+    work.put(row._replace(winner=None))
+
+
+def resume(work: Work, row: StepRow) -> None:
+    """Decide a reset step's needs as they stand now."""
+    if row.status != "pending" or row.due is not None:
+        return
+    node = work.node(row)
+    reason = "needs"
+    for need, other in needed(work, row, node):
+        if other is None or is_over(other):
+            ends = lifecycle.counts_as(other, work.node(other)) if other is not None else need
+            holds = bool(ends & need)
+            row = lifecycle.unblock(row, node, holds=holds)
+            reason = reason if holds else lifecycle.reason_to_skip(ends)
+    work.put(row)
+    if lifecycle.is_due(row, node):
+        make_due(work, row)
+    elif lifecycle.is_out_of_reach(row, node):
+        skip(work, row, reason)
+
+
+def needed(work: Work, row: StepRow, node: Node) -> list[tuple[frozenset[str], StepRow | None]]:
+    """Each need of a step with the step that it names; None for an emitted step's own emitter."""
+    above = work.step(row.parent).path if row.parent is not None else ""
+    if row.definition is not None:
+        above = row.path.rpartition("/")[0]
+    return [(need.ends, work.at(row.run, child_path(above, need.step))) for need in node.needs]
+
+

@@ -1,0 +1,45 @@
+"""The words of the durable log: every kind of event, its severity and what its payload holds.
+
+The log's kinds, the metrics' labels and the argument of ``yamlflow_on_event`` are these same words. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+#: kind -> (severity, what happened, payload)
+EVENTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
+    {
+        "run.started": ("info", "a run was stored and its root step opened", "package, execution, by"),
+        "run.paused": ("info", "no step of the run is offered to workers", "by"),
+        "run.resumed": ("info", "steps of the run are offered again", "by"),
+        "run.succeeded": ("info", "every step ended without an unhandled failure", "-"),
+        "run.failed": ("error", "a failure was not handled", "code, message"),
+        "run.canceled": ("warning", "somebody canceled the run, or a step it needed", "reason"),
+        "run.retried": ("info", "an operator reopened the run", "step, by"),
+        "step.ready": ("debug", "a call waits in its queue", "-"),
+        "step.opened": ("debug", "a group or loop let its children begin", "children"),
+        "step.leased": ("debug", "a worker took the step", "worker, attempt, epoch"),
+        "step.progress": ("debug", "the step said how far it is", "done, total, message"),
+        "step.retried": ("warning", "an attempt failed and another one follows", "code, message, attempt, at"),
+        "step.waiting": ("debug", "the step waits for something outside and holds no worker", "until, signal"),
+        "step.woken": ("debug", "what the step waited for has come", "-"),
+        "step.succeeded": ("info", "the step did its work", "attempt, reason"),
+        "step.failed": ("error", "the step did not do its work and is not tried again", "code, message, attempt"),
+        "step.skipped": ("info", "the step will not run", "reason"),
+        "step.canceling": ("info", "a running step was told to stop", "reason, by, origin"),
+        "step.canceled": ("warning", "the step was canceled", "reason"),
+        "step.lost": ("warning", "a lease ran out or its worker died", "worker, epoch, lost"),
+        "step.released": ("debug", "a worker gave the step back unfinished", "worker"),
+        "step.refused": ("warning", "a worker reported an outcome for a lease it had lost", "worker, epoch"),
+        "step.reopened": ("info", "an operator's retry let the step begin anew", "by"),
+        "handler.fired": ("info", "a group's handler began", "-"),
+        "log": ("info", "a line that a step logged", "level, message"),
+    }
+)
+
+
+def severity(kind: str) -> str:
+    """``debug``, ``info``, ``warning`` or ``error``."""
+    return EVENTS[kind][0] if kind in EVENTS else "info"

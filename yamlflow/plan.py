@@ -1,0 +1,264 @@
+"""The resolved graph of a package: for every path a run may have, what its step is. Pure.
+
+Paths name steps within a run; what stands at a path follows from the package alone:
+
+    ""                      the package
+    enrich                  a step; with ``for_each``, ``matrix`` or ``repeat`` the whole of its children
+    enrich[3]               one child of it
+    enrich[3]/head          a step of the group that the child is
+    enrich[3]@on_failure    a handler of that group, itself a group: enrich[3]@on_failure/_1
+    deploy@undo             the step that takes back what ``deploy`` did
+
+A key between brackets is percent-encoded, so it never holds ``/ [ ] @ %``. Nodes are resolved when first asked for and
+kept by the path without its keys, so a plan is as large as the package, never as large as a run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from .outcome import Json
+from .spec import EMPTY, NO_RETRY, Call, FanOut, Group, Matrix, Need, Package, Repeat, Retry, Step, step_from
+from .template import has_expression
+
+#: Kinds of the engine that hold no worker while they wait, and take neither default ``retry`` nor ``timeout``.
+WAITING_KINDS = frozenset({"sleep", "wait_signal", "approval", "workflow"})
+#: The queue of the engine's own work: no limit, no name that an author could write.
+ENGINE_QUEUE = ""
+
+KEYS = re.compile(r"\[[^\]]*\]")
+HANDLERS = {"on_failure": "on_failure", "on_cancel": "on_cancel", "finally": "final"}
+
+
+def shape(path: str) -> str:
+    """A path without its keys: ``enrich[3]/head`` is ``enrich[]/head``."""
+    return KEYS.sub("[]", path) if "[" in path else path
+
+
+def child_path(path: str, id: str) -> str:
+    """The path of a step of the group at ``path``."""
+    return f"{path}/{id}" if path else id
+
+
+def keyed_path(path: str, key: str) -> str:
+    """The path of one child of the loop at ``path``."""
+    return f"{path}[{quote(key, safe=' !$&()*+,:;=?#<>|~')}]"
+
+
+def parent_path(path: str) -> str | None:
+    """The path of what a step belongs to; None for the package."""
+    if not path:
+        return None
+    cut = path.rfind("[") if path.endswith("]") else max(path.rfind("/"), path.rfind("@"))
+    return path[: max(cut, 0)]
+
+
+def ancestors(path: str) -> Iterator[str]:
+    """The paths around a step, from the nearest to the package."""
+    above = parent_path(path)
+    while above is not None:
+        yield above
+        above = parent_path(above)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """One step of the graph, with what it inherits."""
+
+    path: str
+    step: Step
+    #: What it does; None for groups and loops.
+    call: Call | None
+    #: What it holds; None for calls and loops.
+    group: Group | None
+    #: What it repeats; None for the children of a loop and all other steps.
+    loop: FanOut | Matrix | Repeat | None
+    needs: tuple[Need, ...]
+    #: How many needs must come true.
+    required: int
+    #: Something has to be evaluated when it becomes due, before it is offered to workers.
+    gate: bool
+    #: Its queue's durable name, or ``ENGINE_QUEUE``.
+    queue: str
+    #: The queue that its own steps inherit, as the author wrote it.
+    inherited_queue: str | None
+    priority: int
+    retry: Retry
+    timeout: str | None
+    #: Milliseconds.
+    kill_grace: int
+    #: ``env`` mappings from the package to this step.
+    env: tuple[Mapping[str, Json], ...]
+    #: The declared inputs, when its kind is made of steps: a border that no name crosses.
+    inputs: Mapping[str, Json] | None
+    max_parallel: int | None
+    #: Its input is data that an executor emitted, not a template.
+    literal: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether its end is that of its children."""
+        return self.call is None
+
+
+class Plan:
+    """A package's nodes by path. Safe to share between threads: a node resolved twice is the same."""
+
+    def __init__(self, package: Package, *, waiting_kinds: frozenset[str] = WAITING_KINDS) -> None:
+        self.package = package
+        self.waiting_kinds = waiting_kinds
+        self._nodes: dict[str, Node] = {}
+        self._paths: dict[str, Node] = {}
+        self._dependents: dict[int, Mapping[str, tuple[tuple[str, frozenset[str]], ...]]] = {}
+        self._fragments: dict[tuple[str, str], Fragment] = {}
+
+    def node(self, path: str) -> Node:
+        """The node at a path. ``KeyError`` when the package has no such step."""
+        form = shape(path)
+        node = self._nodes.get(form)
+        if node is None:
+            node = self._nodes[form] = self._resolve(form)
+        return node
+
+    def dependents(self, group: Group) -> Mapping[str, tuple[tuple[str, frozenset[str]], ...]]:
+        """For each step of a group, who needs it and what for."""
+        known = self._dependents.get(id(group))
+        if known is None:
+            lists: dict[str, list[tuple[str, frozenset[str]]]] = {}
+            for step in group.steps.values():
+                for need in step.needs:
+                    lists.setdefault(need.step, []).append((step.id, need.ends))
+            known = self._dependents[id(group)] = {id: tuple(needed) for id, needed in lists.items()}
+        return known
+
+    def fragment(self, definition: str, parsed: Json, parent: str) -> Fragment:
+        """The graph of an emitted step: ``definition`` is its text, ``parsed`` the same as data."""
+        key = (shape(parent), definition)
+        known = self._fragments.get(key)
+        if known is None:
+            if len(self._fragments) > 10_000:
+                self._fragments.clear()
+            known = self._fragments[key] = Fragment(self, step_from(parsed.get("id", ""), parsed, ()), parent)
+        return known
+
+    def queue_name(self, queue: str | None) -> str:
+        """The durable name of a queue: its package's own, unless it is shared or nobody declared it."""
+        name = queue or self.package.defaults.queue or "default"
+        policy = self.package.queues.get(name)
+        return name if policy is None or policy.shared else f"{self.package.name}/{name}"
+
+    def _resolve(self, form: str) -> Node:
+        if not form:
+            return self.build(form, self.package.root, None)
+        if form.endswith("[]"):
+            return self.child_of(self.node(form[:-2]), form)
+        above = self.node(parent_path(form) or "")
+        return self.build(form, self.declared(above, form), above)
+
+    def declared(self, above: Node, form: str) -> Step:
+        """The step that a path's last part names within the node above it."""
+        cut = max(form.rfind("/"), form.rfind("@"))
+        name = form[cut + 1 :]
+        if cut >= 0 and form[cut] == "@":
+            handler = above.step.undo if name == "undo" else getattr(above.group, HANDLERS[name])
+            if handler is None:
+                raise KeyError(form)
+            return handler
+        if above.group is None:
+            raise KeyError(form)
+        return above.group.steps[name]
+
+    def child_of(self, whole: Node, form: str) -> Node:
+        """What each child of a loop is: the step without what belongs to the whole."""
+        step = replace(whole.step, needs=(), join="all", condition=None, loop=None, continue_on_error=False)
+        return self.build(form, step, self.node(parent_path(whole.path) or ""))
+
+    def build(self, path: str, step: Step, above: Node | None, *, literal: bool = False) -> Node:
+        """A node, with what it inherits from the one above it."""
+        kind = self.package.kinds.get(step.body.kind) if isinstance(step.body, Call) else None
+        group = step.body if isinstance(step.body, Group) else kind.step.body if kind else None
+        looped = step.loop is not None
+        call = step.body if group is None and not looped else None
+        works = isinstance(call, Call) and call.kind not in self.waiting_kinds
+        defaults = self.package.defaults
+        queue = step.queue or (above.inherited_queue if above else None)
+        assert not isinstance(call, Group)
+        return Node(
+            path=path,
+            step=step,
+            call=call,
+            group=None if looped or not isinstance(group, Group) else group,
+            loop=step.loop,
+            needs=step.needs,
+            required=len(step.needs) if step.join == "all" else 1 if step.join == "any" else step.join,
+            gate=needs_gate(step, kind is not None, works=works),
+            queue=self.queue_name(queue) if works else ENGINE_QUEUE,
+            inherited_queue=queue,
+            priority=step.priority if step.priority is not None else above.priority if above else 0,
+            retry=(step.retry or (defaults.retry if works else None) or NO_RETRY) if not looped else NO_RETRY,
+            timeout=None if looped else step.timeout or (defaults.timeout if works else None),
+            kill_grace=first(step.kill_grace, above.kill_grace if above else None, defaults.kill_grace, 10_000),
+            env=(*(above.env if above else ()), *((step.env,) if step.env else ()), *kind_env(kind)),
+            inputs=None if looped or kind is None else kind.inputs,
+            max_parallel=parallel(step, group),
+            literal=literal,
+        )
+
+
+class Fragment:
+    """The graph below an emitted step, in the same words as a plan's."""
+
+    def __init__(self, plan: Plan, step: Step, parent: str) -> None:
+        self._plan = plan
+        self._step = step
+        self._parent = parent
+        self._nodes: dict[str, Node] = {}
+
+    def node(self, root: str, path: str) -> Node:
+        """The node at ``path``, where ``root`` is the path of the emitted step."""
+        form = shape(path[len(root) :])
+        node = self._nodes.get(form)
+        if node is None:
+            node = self._nodes[form] = self._resolve(form, path)
+        return node
+
+    def _resolve(self, form: str, path: str) -> Node:
+        if not form:
+            above = self._plan.node(self._parent)
+            return self._plan.build(shape(path), self._step, above, literal=True)
+        if form.endswith("[]"):
+            whole = self.node("", form[:-2])
+            step = replace(whole.step, needs=(), join="all", condition=None, loop=None, continue_on_error=False)
+            return self._plan.build(shape(path), step, self._plan.node(self._parent))
+        above = self.node("", parent_path(form) or "")
+        return self._plan.build(shape(path), self._plan.declared(above, form), above)
+
+
+def needs_gate(step: Step, kind_of_steps: bool, *, works: bool) -> bool:
+    """Whether a step has something to evaluate when it becomes due."""
+    if step.condition is not None or step.loop is not None or kind_of_steps:
+        return True
+    if step.dedup_key is not None or step.cache is not None or step.locks:
+        return True
+    return isinstance(step.body, Group) and step.timeout is not None and has_expression(step.timeout)
+
+
+def parallel(step: Step, group: Any) -> int | None:
+    """How many children may go on at once."""
+    if isinstance(step.loop, FanOut | Matrix):
+        return step.loop.max_parallel
+    return group.max_parallel if step.loop is None and isinstance(group, Group) else None
+
+
+def kind_env(kind: Any) -> tuple[Mapping[str, Json], ...]:
+    """The environment that a kind made of steps adds."""
+    return (kind.step.env,) if kind is not None and kind.step.env is not EMPTY else ()
+
+
+def first(*values: int | None) -> int:
+    """The first value that was said."""
+    return next(value for value in values if value is not None)

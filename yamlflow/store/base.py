@@ -1,0 +1,211 @@
+"""What a store must be able to do: three protocols, each small, each held to by ``store.conformance``.
+
+A store knows rows, not rules. All writing happens in a transaction; whatever one transaction wrote is durable together
+or not at all. Between its first read and its commit no other transaction changes a run that it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..outcome import Record
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """A need between emitted steps, by number: ``target`` needs ``source`` to end in one of ``ends``."""
+
+    source: int
+    target: int
+    ends: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFilter:
+    """Which runs a listing shows, newest first."""
+
+    package: str | None = None
+    status: str | None = None
+    #: The runs of this id only.
+    id: str | None = None
+    #: Metadata a run must carry.
+    metadata: tuple[tuple[str, str], ...] = ()
+    #: Runs that have not ended.
+    live: bool = False
+    #: Only runs with a smaller key: the last one of the page before.
+    before: int | None = None
+    limit: int = 50
+
+
+class RunTransaction(Protocol):
+    """Reading and writing the rows of runs, within one transaction."""
+
+    def run(self, key: int) -> RunRow | None:
+        """A run by its key, locked until the end of the transaction."""
+
+    def find_run(self, id: str, execution: int | None = None) -> RunRow | None:
+        """A run by id, its newest execution when none is named; locked likewise."""
+
+    def insert_run(self, row: RunRow) -> RunRow:
+        """Keep a new run; its ``key`` is chosen by the store. ``RunExists`` when (id, execution) is taken."""
+
+    def update_run(self, row: RunRow) -> None:
+        """Write a run's status, counts and times."""
+
+    def steps(self, ids: Collection[int]) -> list[StepRow]:
+        """Steps by number, in any order; what is not there is left out."""
+
+    def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
+        """Steps of a run by path, in any order; what is not there is left out."""
+
+    def below(self, run: int, path: str, *, live: bool = False) -> list[StepRow]:
+        """The step at a path and all steps under it, parents first; with ``live`` only those that have not ended."""
+
+    def insert_steps(self, rows: Sequence[StepRow], edges: Sequence[Edge] = ()) -> None:
+        """Keep new steps, numbered by ``reserve``, and the needs between emitted ones."""
+
+    def update_steps(self, rows: Iterable[StepRow]) -> None:
+        """Write all that may change of the steps."""
+
+    def delete_steps(self, ids: Collection[int]) -> None:
+        """Forget steps (handlers that are to run anew) with their artifacts and edges."""
+
+    def edges(self, source: int) -> list[Edge]:
+        """Who needs an emitted step."""
+
+    def reserve(self, count: int) -> int:
+        """The first of ``count`` consecutive step numbers that nobody else gets."""
+
+
+class LeaseTransaction(Protocol):
+    """Queues, leases and timers, within one transaction."""
+
+    def offered(self) -> list[str]:
+        """The queues that hold a step which could start now."""
+
+    def queue(self, name: str) -> QueueRow | None:
+        """A queue's durable state, locked until the end of the transaction; None when it has no limits."""
+
+    def put_queue(self, row: QueueRow) -> None:
+        """Keep a queue's policy and state."""
+
+    def in_flight(self, queue: str) -> int:
+        """How many steps of a queue are leased."""
+
+    def claim(
+        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None
+    ) -> list[StepRow]:
+        """Lease up to ``limit`` steps, highest priority and earliest turn first; their epoch is raised."""
+
+    def next_parked(self, parent: int, limit: int) -> list[StepRow]:
+        """The first children of a group that wait for a place (``slot``)."""
+
+    def renew(self, worker: str, until: int) -> list[StepRow]:
+        """Prolong all leases of a worker; the rows it holds, so that it learns what it lost or must cancel."""
+
+    def leased(self, *, expired_at: int | None = None, workers: Collection[str] | None = None) -> list[StepRow]:
+        """Leases that ran out by ``expired_at`` (steady clock), or those of the named workers."""
+
+    def due(self, now: int, limit: int) -> list[StepRow]:
+        """Steps parked on a timer whose time has come, earliest first."""
+
+    def lowest_rank(self, queue: str, priority: int) -> int:
+        """The turn of the next step of a priority in a queue; 0 when there is none."""
+
+    def hold(self, run: int, *, paused: bool) -> None:
+        """Withhold the ready steps of a run from workers, or offer them again."""
+
+    def put_worker(self, row: WorkerRow) -> None:
+        """Keep what a worker says of itself."""
+
+
+class LogTransaction(Protocol):
+    """What is written along with a change of status, within the same transaction."""
+
+    def last_event(self, run: int) -> int:
+        """The number of a run's last event; 0 when it has none."""
+
+    def append_events(self, rows: Sequence[EventRow]) -> None:
+        """Add to the durable log."""
+
+    def put_package(self, row: PackageRow) -> None:
+        """Keep a package text once."""
+
+    def put_artifacts(self, rows: Sequence[ArtifactRow]) -> None:
+        """Keep what is known of artifacts; the same name again replaces."""
+
+    def put_records(self, projection: str, records: Sequence[Record]) -> None:
+        """Keep records for a projection, in order."""
+
+    def same_key(self, run: int, dedup_key: str) -> list[StepRow]:
+        """The steps of a run that have this ``dedup_key``, first made first."""
+
+    def remove_run(self, key: int) -> None:
+        """Forget a run and all that is its own, in every table."""
+
+
+class Transaction(RunTransaction, LeaseTransaction, LogTransaction, Protocol):
+    """All of them: what ``Store.transaction`` lends."""
+
+
+class Reader(Protocol):
+    """The read side: consistent row by row, without a transaction of the caller's."""
+
+    def find_run(self, id: str, execution: int | None = None) -> RunRow | None:
+        """A run by id; its newest execution when none is named."""
+
+    def run_at(self, key: int) -> RunRow | None:
+        """A run by key."""
+
+    def runs(self, wanted: RunFilter) -> list[RunRow]:
+        """Runs, newest first."""
+
+    def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
+        """Steps of a run by path."""
+
+    def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
+        """The steps at and under a path, parents first, siblings in order."""
+
+    def children(self, run: int, path: str, parent: int) -> list[StepRow]:
+        """The children of a step, in order."""
+
+    def events(self, run: int | None, *, after: int = 0, limit: int = 1000) -> list[EventRow]:
+        """A run's log after an event number."""
+
+    def artifacts(self, run: int, step: int | None = None) -> list[ArtifactRow]:
+        """A run's artifacts, or a step's."""
+
+    def package(self, digest: str) -> PackageRow | None:
+        """A package text by digest."""
+
+    def queues(self) -> list[tuple[QueueRow, int, int]]:
+        """Each queue with how many steps are ready and in flight."""
+
+    def workers(self) -> list[WorkerRow]:
+        """Every worker that was ever seen and not forgotten."""
+
+
+class Store(Reader, Protocol):
+    """A place for runs."""
+
+    #: How people name it: ``sqlite:///.yamlflow/yamlflow.db``.
+    url: str
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """One transaction; committed when its block ends, rolled back when the block raises. It does not nest."""
+
+    def next_timer(self) -> int | None:
+        """When the next parked step is due; None when none is."""
+
+    def live(self) -> int:
+        """How many steps are ready, running or waiting in all runs."""
+
+    def version(self) -> int:
+        """A number that changes when anybody has committed; cheap enough to ask many times a second."""
+
+    def close(self) -> None:
+        """Give back what the store holds; a connection that was lent stays open."""

@@ -1,0 +1,110 @@
+"""The tables of the SQLite store, as numbered migrations. A migration that was released is never edited.
+
+No index stands on a column that every change of status rewrites, but for partial ones over live rows: a database with a
+million finished steps costs what an empty one does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: ``pragma application_id``: marks the file as ours ("YFLW").
+APPLICATION_ID = 0x59464C57
+#: ``pragma user_version``: how many migrations a complete store has seen.
+VERSION = 1
+
+M0001_CORE = """
+create table packages (
+    digest text primary key, name text not null, version text, text text not null, file text, created_at integer not null
+) without rowid;
+
+create table runs (
+    key integer primary key autoincrement, id text not null, execution integer not null, package text not null,
+    digest text not null references packages (digest), status text not null, name text, version text,
+    inputs text not null, metadata text not null, context text not null, folder text, parent integer,
+    paused integer not null, steps integer not null, done integer not null, started_by text,
+    created_at integer not null, started_at integer, ended_at integer,
+    unique (id, execution)
+);
+create index runs_by_package on runs (package, key);
+create index runs_live on runs (status, key) where status in ('pending', 'running');
+
+create table steps (
+    id integer primary key autoincrement, run integer not null references runs (key), path text not null, parent integer,
+    origin integer, definition text, scope text, ordinal integer not null,
+    status text not null, phase text not null, kind text not null, reason text, queue text not null,
+    priority integer not null, rank integer not null, parked text, available_at integer,
+    attempt integer not null, lost integer not null, epoch integer not null, worker text, leased_until integer,
+    met integer not null, missed integer not null, children integer not null, alive integer not null,
+    busy integer not null, failures integer not null, cancellations integer not null,
+    cancel text, fault text, winner text, dedup_key text, result text, error text, due integer, ended integer,
+    ready_at integer, started_at integer, ended_at integer,
+    unique (run, path)
+);
+create index steps_ready on steps (queue, priority desc, rank, id) where status = 'ready' and parked is null;
+create index steps_running on steps (queue, worker, leased_until) where status = 'running';
+create index steps_timed on steps (available_at) where parked = 'timer';
+create index steps_slot on steps (parent, ordinal, id) where parked = 'slot';
+create index steps_paused on steps (run) where parked = 'paused';
+create index steps_waiting on steps (run) where status = 'waiting';
+create index steps_dedup on steps (run, dedup_key) where dedup_key is not null;
+
+create table edges (
+    source integer not null, target integer not null, ends text not null, primary key (source, target)
+) without rowid;
+
+create table events (
+    run integer not null, seq integer not null, at integer not null, kind text not null, step text, payload text,
+    primary key (run, seq)
+) without rowid;
+
+create table artifacts (
+    run integer not null, step integer not null, name text not null, uri text, size integer not null,
+    sha256 text not null, content_type text not null, kind text not null, metadata text not null,
+    created_at integer not null, primary key (run, step, name)
+) without rowid;
+
+create table queues (
+    name text primary key, max_in_flight integer, rate real, burst integer not null, tokens real not null,
+    refilled_at integer not null, paused integer not null
+) without rowid;
+
+create table records (
+    seq integer primary key autoincrement, projection text not null, collection text not null, key text not null,
+    data text not null
+);
+create index records_by_projection on records (projection, seq);
+
+create table workers (
+    name text primary key, host text not null, pid integer not null, boot text not null, lock text,
+    started_at integer not null, seen_at integer not null, status text not null
+) without rowid;
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (("0001_core", M0001_CORE),)
+
+
+def migrate(connection: Any) -> list[str]:
+    """Bring a database up to date within the caller's transaction; the names of what was applied."""
+    # Imported here: a store that is up to date opens without it.
+    from sqlite_utils import Database, Migrations
+
+    migrations = Migrations("yamlflow")
+    for name, script in MIGRATIONS:
+        migrations(name=name)(_runner(script))
+    database = Database(connection, recursive_triggers=False)
+    pending = [migration.name for migration in migrations.pending(database)]
+    migrations.apply(database)
+    connection.execute(f"pragma application_id = {APPLICATION_ID}")
+    connection.execute(f"pragma user_version = {VERSION}")
+    return pending
+
+
+def _runner(script: str) -> Any:
+    # ``executescript`` would commit the transaction around it.
+    def run(database: Any) -> None:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                database.execute(statement)
+
+    return run

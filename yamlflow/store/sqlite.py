@@ -1,0 +1,407 @@
+"""The SQLite store: one file, nothing to install. Statements stand here whole; rules stand in ``lifecycle``.
+
+One connection serves a whole process; a lock lets its threads take turns. Every transaction begins IMMEDIATE: one that
+began by reading and went on to write would fail when another process wrote in between.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import RunExists
+from ..outcome import Record
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+from .base import Edge, RunFilter
+from .connection import connect, explained, path_of, prepare
+
+RUN = ", ".join(RunRow._fields)
+STEP = ", ".join(StepRow._fields)
+#: What never changes of a step once it is inserted.
+FIXED = ("id", "run", "path", "parent", "origin", "definition", "ordinal")
+MOVING = tuple(name for name in StepRow._fields if name not in FIXED)
+
+SELECT_RUN = f"select {RUN} from runs where key = ?"
+FIND_RUN = f"select {RUN} from runs where id = ? order by execution desc limit 1"
+FIND_EXECUTION = f"select {RUN} from runs where id = ? and execution = ?"
+INSERT_RUN = f"insert into runs ({RUN}) values ({', '.join('?' * len(RunRow._fields))})"
+UPDATE_RUN = f"update runs set {', '.join(f'{name} = ?' for name in RunRow._fields[1:])} where key = ?"
+INSERT_STEP = f"insert into steps ({STEP}) values ({', '.join('?' * len(StepRow._fields))})"
+UPDATE_STEP = f"update steps set {', '.join(f'{name} = :{name}' for name in MOVING)} where id = :id"
+UPDATE_STEP_POSITIONS = [StepRow._fields.index(name) for name in MOVING]
+UPDATE_STEP_ROW = f"update steps set {', '.join(f'{name} = ?' for name in MOVING)} where id = ?"
+#: Walks from one queue name to the next along the index: as many steps as there are queues, not ready steps.
+OFFERED = """
+with recursive names (queue) as (
+    select min(queue) from steps where status = 'ready' and parked is null
+    union all
+    select (select min(queue) from steps where status = 'ready' and parked is null and queue > names.queue)
+    from names where names.queue is not null
+)
+select queue from names where queue is not null
+"""
+CLAIM = f"""
+update steps
+set status = 'running', epoch = epoch + 1, worker = ?, leased_until = ?, started_at = ?,
+    attempt = attempt + (phase = 'run')
+where id in (
+    select id from steps indexed by steps_ready
+    where status = 'ready' and parked is null and queue = ? {{kinds}}
+    order by priority desc, rank, id limit ?
+)
+returning {STEP}
+"""
+NEXT_PARKED = f"select {STEP} from steps where parked = 'slot' and parent = ? order by ordinal, id limit ?"
+RENEW = "update steps set leased_until = ? where status = 'running' and worker = ?"
+HELD = f"select {STEP} from steps where status = 'running' and worker = ?"
+EXPIRED = f"select {STEP} from steps where status = 'running' and leased_until <= ?"
+DUE = f"select {STEP} from steps where parked = 'timer' and available_at <= ? order by available_at limit ?"
+NEXT_TIMER = "select min(available_at) from steps where parked = 'timer'"
+LOWEST_RANK = """
+select min(rank) from steps where status = 'ready' and parked is null and queue = ? and priority = ?
+"""
+#: The highest number ever given, also when its row is gone: a late worker must not meet a namesake.
+LAST_NUMBER = "select coalesce(max(seq), 0) from sqlite_sequence where name = ?"
+IN_FLIGHT = "select count(*) from steps where status = 'running' and queue = ?"
+#: A subtree is a range of paths; ``/``, ``[`` and ``@`` are what may follow a step's own path.
+BELOW = f"select {STEP} from steps where run = ? and (path = ? or {{range}}) {{live}} order by id"
+LIVE = "and status in ('pending', 'ready', 'running', 'waiting')"
+
+
+class SqliteTransaction:
+    """One transaction on the store's connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    # -- runs and steps
+
+    def run(self, key: int) -> RunRow | None:
+        row = self._db.execute(SELECT_RUN, (key,)).fetchone()
+        return RunRow._make(row) if row else None
+
+    def find_run(self, id: str, execution: int | None = None) -> RunRow | None:
+        return find_run(self._db, id, execution)
+
+    def insert_run(self, row: RunRow) -> RunRow:
+        if self._db.execute(FIND_EXECUTION, (row.id, row.execution)).fetchone():
+            raise RunExists(f'there is a run "{row.id}" already')
+        key = self._db.execute(LAST_NUMBER, ("runs",)).fetchone()[0] + 1
+        row = row._replace(key=key)
+        self._db.execute(INSERT_RUN, row)
+        return row
+
+    def update_run(self, row: RunRow) -> None:
+        self._db.execute(UPDATE_RUN, (*row[1:], row.key))
+
+    def steps(self, ids: Collection[int]) -> list[StepRow]:
+        return select_in(self._db, f"select {STEP} from steps where id in", (), list(ids))
+
+    def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
+        return select_in(self._db, f"select {STEP} from steps where run = ? and path in", (run,), list(paths))
+
+    def below(self, run: int, path: str, *, live: bool = False) -> list[StepRow]:
+        return below(self._db, run, path, LIVE if live else "")
+
+    def insert_steps(self, rows: Sequence[StepRow], edges: Sequence[Edge] = ()) -> None:
+        self._db.executemany(INSERT_STEP, rows)
+        if edges:
+            self._db.executemany(
+                "insert into edges (source, target, ends) values (?, ?, ?)",
+                [(edge.source, edge.target, ",".join(sorted(edge.ends))) for edge in edges],
+            )
+
+    def update_steps(self, rows: Iterable[StepRow]) -> None:
+        positions = UPDATE_STEP_POSITIONS
+        self._db.executemany(UPDATE_STEP_ROW, [(*[row[at] for at in positions], row[0]) for row in rows])
+
+    def delete_steps(self, ids: Collection[int]) -> None:
+        keys = [(id,) for id in ids]
+        self._db.executemany("delete from edges where source = ?", keys)
+        self._db.executemany("delete from artifacts where step = ? and run = (select run from steps where id = ?)",
+                             [(id, id) for id in ids])  # fmt: skip
+        self._db.executemany("delete from steps where id = ?", keys)
+
+    def edges(self, source: int) -> list[Edge]:
+        rows = self._db.execute("select target, ends from edges where source = ?", (source,))
+        return [Edge(source=source, target=target, ends=frozenset(ends.split(","))) for target, ends in rows]
+
+    def reserve(self, count: int) -> int:
+        # Safe as a read: no other transaction writes while this one is open.
+        return int(self._db.execute(LAST_NUMBER, ("steps",)).fetchone()[0]) + 1
+
+    # -- queues, leases, timers
+
+    def offered(self) -> list[str]:
+        return [row[0] for row in self._db.execute(OFFERED)]
+
+    def queue(self, name: str) -> QueueRow | None:
+        row = self._db.execute("select * from queues where name = ?", (name,)).fetchone()
+        return QueueRow._make(row) if row else None
+
+    def put_queue(self, row: QueueRow) -> None:
+        self._db.execute("insert or replace into queues values (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def in_flight(self, queue: str) -> int:
+        return int(self._db.execute(IN_FLIGHT, (queue,)).fetchone()[0])
+
+    def claim(
+        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None
+    ) -> list[StepRow]:
+        clause = "" if kinds is None else f"and (kind = '' or kind in ({', '.join('?' * len(kinds))}))"
+        parameters = (worker, until, now, queue, *(kinds or ()), limit)
+        rows = self._db.execute(CLAIM.format(kinds=clause), parameters).fetchall()
+        return sorted((StepRow._make(row) for row in rows), key=lambda row: (-row.priority, row.rank, row.id))
+
+    def next_parked(self, parent: int, limit: int) -> list[StepRow]:
+        return [StepRow._make(row) for row in self._db.execute(NEXT_PARKED, (parent, limit))]
+
+    def renew(self, worker: str, until: int) -> list[StepRow]:
+        self._db.execute(RENEW, (until, worker))
+        return [StepRow._make(row) for row in self._db.execute(HELD, (worker,))]
+
+    def leased(self, *, expired_at: int | None = None, workers: Collection[str] | None = None) -> list[StepRow]:
+        if expired_at is not None:
+            return [StepRow._make(row) for row in self._db.execute(EXPIRED, (expired_at,))]
+        return [StepRow._make(row) for worker in workers or () for row in self._db.execute(HELD, (worker,))]
+
+    def due(self, now: int, limit: int) -> list[StepRow]:
+        return [StepRow._make(row) for row in self._db.execute(DUE, (now, limit))]
+
+    def lowest_rank(self, queue: str, priority: int) -> int:
+        return self._db.execute(LOWEST_RANK, (queue, priority)).fetchone()[0] or 0
+
+    def hold(self, run: int, *, paused: bool) -> None:
+        if paused:
+            self._db.execute(
+                "update steps set parked = 'paused' where run = ? and status = 'ready' and parked is null and phase = 'run'",
+                (run,),
+            )
+        else:
+            self._db.execute("update steps set parked = null where run = ? and parked = 'paused'", (run,))
+
+    def put_worker(self, row: WorkerRow) -> None:
+        self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    # -- what goes along
+
+    def last_event(self, run: int) -> int:
+        row = self._db.execute("select max(seq) from events where run = ?", (run,)).fetchone()
+        return row[0] or 0
+
+    def append_events(self, rows: Sequence[EventRow]) -> None:
+        self._db.executemany("insert into events values (?, ?, ?, ?, ?, ?)", rows)
+
+    def put_package(self, row: PackageRow) -> None:
+        self._db.execute("insert or ignore into packages values (?, ?, ?, ?, ?, ?)", row)
+
+    def put_artifacts(self, rows: Sequence[ArtifactRow]) -> None:
+        self._db.executemany("insert or replace into artifacts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def put_records(self, projection: str, records: Sequence[Record]) -> None:
+        self._db.executemany(
+            "insert into records (projection, collection, key, data) values (?, ?, ?, ?)",
+            [(projection, record.collection, record.key, json.dumps(dict(record.data))) for record in records],
+        )
+
+    def same_key(self, run: int, dedup_key: str) -> list[StepRow]:
+        sql = f"select {STEP} from steps where run = ? and dedup_key = ? order by id"
+        return [StepRow._make(row) for row in self._db.execute(sql, (run, dedup_key))]
+
+    def remove_run(self, key: int) -> None:
+        self._db.execute("delete from edges where source in (select id from steps where run = ?)", (key,))
+        for table in ("artifacts", "events", "steps"):
+            self._db.execute(f"delete from {table} where run = ?", (key,))
+        digest = self._db.execute("select digest from runs where key = ?", (key,)).fetchone()
+        self._db.execute("delete from runs where key = ?", (key,))
+        if digest:
+            self._db.execute(
+                "delete from packages where digest = ? and not exists (select 1 from runs where runs.digest = packages.digest)",
+                digest,
+            )
+
+
+class SqliteStore:
+    """A store in one SQLite file, in memory, or on a connection that somebody lends."""
+
+    def __init__(self, target: str | sqlite3.Connection = "sqlite:///:memory:", *, synchronous: str = "full") -> None:
+        self._lent = isinstance(target, sqlite3.Connection)
+        self._lock = threading.RLock()
+        self._commits = 0
+        if isinstance(target, sqlite3.Connection):
+            self.url, self.path = "sqlite (lent connection)", ""
+            self._db = target
+            prepare(target, url=self.url, synchronous=synchronous)
+        else:
+            self.path = path_of(target)
+            self.url = target if target.startswith("sqlite:") else f"sqlite:///{target}"
+            self._db = connect(self.path, url=self.url, synchronous=synchronous)
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteTransaction]:
+        with self._lock, explained(self.url):
+            self._db.execute("begin immediate")
+            try:
+                yield SqliteTransaction(self._db)
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
+            self._commits += 1
+
+    def next_timer(self) -> int | None:
+        value = self._one(NEXT_TIMER)[0]
+        return None if value is None else int(value)
+
+    def live(self) -> int:
+        return int(self._one("select count(*) from steps where status in ('ready', 'running', 'waiting')")[0])
+
+    def version(self) -> int:
+        return int(self._one("pragma data_version")[0]) + (self._commits << 32)
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._lent:
+                self._db.close()
+
+    # -- the read side
+
+    def find_run(self, id: str, execution: int | None = None) -> RunRow | None:
+        with self._lock, explained(self.url):
+            return find_run(self._db, id, execution)
+
+    def run_at(self, key: int) -> RunRow | None:
+        return next((RunRow._make(row) for row in self._all(SELECT_RUN, (key,))), None)
+
+    def runs(self, wanted: RunFilter) -> list[RunRow]:
+        clauses, values = where(wanted)
+        sql = f"select {RUN} from runs where {' and '.join(clauses)} order by key desc limit ?"
+        return [RunRow._make(row) for row in self._all(sql, (*values, wanted.limit))]
+
+    def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
+        with self._lock, explained(self.url):
+            return select_in(self._db, f"select {STEP} from steps where run = ? and path in", (run,), list(paths))
+
+    def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
+        with self._lock, explained(self.url):
+            rows = below(self._db, run, path, "")
+        if depth is None:
+            return rows
+        level = path.count("/") + depth if path else depth - 1
+        return [row for row in rows if row.path.count("/") <= level]
+
+    def children(self, run: int, path: str, parent: int) -> list[StepRow]:
+        with self._lock, explained(self.url):
+            rows = below(self._db, run, path, f"and parent = {int(parent)}")
+        return sorted(rows, key=lambda row: (row.ordinal, row.id))
+
+    def events(self, run: int | None, *, after: int = 0, limit: int = 1000) -> list[EventRow]:
+        if run is None:
+            rows = self._all("select * from events where at > ? order by at, run, seq limit ?", (after, limit))
+        else:
+            rows = self._all("select * from events where run = ? and seq > ? order by seq limit ?", (run, after, limit))
+        return [EventRow._make(row) for row in rows]
+
+    def artifacts(self, run: int, step: int | None = None) -> list[ArtifactRow]:
+        rows = self._all(
+            "select * from artifacts where run = ? and (? is null or step = ?) order by step, name", (run, step, step)
+        )
+        return [ArtifactRow._make(row) for row in rows]
+
+    def package(self, digest: str) -> PackageRow | None:
+        return next((PackageRow._make(row) for row in self._all("select * from packages where digest = ?", (digest,))), None)
+
+    def queues(self) -> list[tuple[QueueRow, int, int]]:
+        counts = {
+            (queue, status): count
+            for queue, status, count in self._all(
+                "select queue, status, count(*) from steps where status in ('ready', 'running') and queue <> '' "
+                "group by queue, status",
+                (),
+            )
+        }
+        known = {row[0]: QueueRow._make(row) for row in self._all("select * from queues", ())}
+        for name, _ in counts:
+            known.setdefault(name, QueueRow(name, None, None, 1, 1.0, 0, 0))
+        return [
+            (known[name], counts.get((name, "ready"), 0), counts.get((name, "running"), 0)) for name in sorted(known)
+        ]
+
+    def workers(self) -> list[WorkerRow]:
+        return [WorkerRow._make(row) for row in self._all("select * from workers order by started_at", ())]
+
+    def records_after(self, projection: str, seq: int, limit: int) -> list[tuple[int, str, str, str]]:
+        """Records of a projection that it has not applied: (seq, collection, key, data)."""
+        sql = "select seq, collection, key, data from records where projection = ? and seq > ? order by seq limit ?"
+        return self._all(sql, (projection, seq, limit))
+
+    def forget_records(self, projection: str, upto: int) -> None:
+        """Drop records that their projection has durably applied."""
+        with self._lock, explained(self.url):
+            self._db.execute("begin immediate")
+            self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
+            self._db.execute("commit")
+
+    def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
+        with self._lock, explained(self.url):
+            return self._db.execute(sql, parameters).fetchall()
+
+    def _one(self, sql: str) -> Any:
+        with self._lock, explained(self.url):
+            return self._db.execute(sql).fetchone()
+
+
+def find_run(db: sqlite3.Connection, id: str, execution: int | None) -> RunRow | None:
+    """A run by id, in one execution or its newest."""
+    if execution is None:
+        row = db.execute(FIND_RUN, (id,)).fetchone()
+    else:
+        row = db.execute(FIND_EXECUTION, (id, execution)).fetchone()
+    return RunRow._make(row) if row else None
+
+
+def select_in(db: sqlite3.Connection, head: str, before: tuple[Any, ...], values: Sequence[Any]) -> list[StepRow]:
+    """Rows whose column is one of many values, a few hundred at a time."""
+    rows: list[StepRow] = []
+    for start in range(0, len(values), 400):
+        part = values[start : start + 400]
+        # A few fixed sizes keep the cache of prepared statements small.
+        size = next(size for size in (1, 2, 4, 8, 16, 64, 400) if size >= len(part))
+        padded = [*part, *[part[-1]] * (size - len(part))]
+        cursor = db.execute(f"{head} ({', '.join('?' * size)})", (*before, *padded))
+        rows.extend(map(StepRow._make, cursor))
+    return rows
+
+
+def below(db: sqlite3.Connection, run: int, path: str, clause: str) -> list[StepRow]:
+    """The step at a path and those under it, parents first."""
+    if not path:
+        sql = BELOW.format(range="1", live=clause)
+        return [StepRow._make(row) for row in db.execute(sql, (run, path))]
+    ranges = " or ".join("(path >= ? and path < ?)" for _ in "/[@")
+    bounds = [bound for mark in "/[@" for bound in (path + mark, path + chr(ord(mark) + 1))]
+    return [StepRow._make(row) for row in db.execute(BELOW.format(range=ranges, live=clause), (run, path, *bounds))]
+
+
+def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:
+    """The clauses and values of a listing."""
+    clauses, values = ["1"], []
+    for column in ("package", "status", "id"):
+        value = getattr(wanted, column)
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    if wanted.live:
+        clauses.append("status in ('pending', 'running')")
+    if wanted.before is not None:
+        clauses.append("key < ?")
+        values.append(wanted.before)
+    for name, value in wanted.metadata:
+        clauses.append("json_extract(metadata, ?) = ?")
+        values.extend((f'$."{name}"', value))
+    return clauses, values
