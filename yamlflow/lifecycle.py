@@ -223,6 +223,8 @@ def group_verdict(group: StepRow, node: Node) -> str:
     body = node.group
     if group.error is not None:
         return "fail"
+    if group.reason == "recovered":
+        return "succeed"
     if body is not None and body.race == "success" and group.winner is not None:
         return "succeed"
     if group.failures > (tolerated(node, group.children)):

@@ -137,13 +137,22 @@ class Plan:
 
     def fragment(self, definition: str, parsed: Json, parent: str) -> Fragment:
         """The graph of an emitted step: ``definition`` is its text, ``parsed`` the same as data."""
-        key = (shape(parent), definition)
+        above = self.declared_above(parent)
+        key = (above.path, definition)
         known = self._fragments.get(key)
         if known is None:
             if len(self._fragments) > 10_000:
                 self._fragments.clear()
-            known = self._fragments[key] = Fragment(self, step_from(parsed.get("id", ""), parsed, ()), parent)
+            known = self._fragments[key] = Fragment(self, step_from(parsed.get("id", ""), parsed, ()), above)
         return known
+
+    def declared_above(self, path: str) -> Node:
+        """The nearest step at or above a path that the package itself declares."""
+        while True:
+            try:
+                return self.node(path)
+            except KeyError:
+                path = parent_path(path) or ""
 
     def queue_name(self, queue: str | None) -> str:
         """The durable name of a queue: its package's own, unless it is shared or nobody declared it."""
@@ -212,10 +221,10 @@ class Plan:
 class Fragment:
     """The graph below an emitted step, in the same words as a plan's."""
 
-    def __init__(self, plan: Plan, step: Step, parent: str) -> None:
+    def __init__(self, plan: Plan, step: Step, above: Node) -> None:
         self._plan = plan
         self._step = step
-        self._parent = parent
+        self._above = above
         self._nodes: dict[str, Node] = {}
 
     def node(self, root: str, path: str) -> Node:
@@ -228,12 +237,11 @@ class Fragment:
 
     def _resolve(self, form: str, path: str) -> Node:
         if not form:
-            above = self._plan.node(self._parent)
-            return self._plan.build(shape(path), self._step, above, literal=True)
+            return self._plan.build(shape(path), self._step, self._above, literal=True)
         if form.endswith("[]"):
             whole = self.node("", form[:-2])
             step = replace(whole.step, needs=(), join="all", condition=None, loop=None, continue_on_error=False)
-            return self._plan.build(shape(path), step, self._plan.node(self._parent))
+            return self._plan.build(shape(path), step, self._above)
         above = self.node("", parent_path(form) or "")
         return self._plan.build(shape(path), self._plan.declared(above, form), above)
 

@@ -178,7 +178,7 @@ def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool
         path = child_path(row.path, keyed_path("", one.key)[1:-1])
         if work.at(row.run, path) is None:
             child = work.add(run=row.run, path=path, parent=holder.id, ordinal=holder.children + len(fresh))
-            definition = json.dumps({**one.definition, "id": one.key}, separators=(",", ":"))
+            definition = json.dumps({**inherited(work, row), **one.definition, "id": one.key}, separators=(",", ":"))
             scope = None if one.scope is None else json.dumps(one.scope, separators=(",", ":"))
             fresh.append((work.put(child._replace(definition=definition, scope=scope)), one))
     work.put(holder._replace(alive=holder.alive + len(fresh), children=holder.children + len(fresh)))
@@ -194,6 +194,14 @@ def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool
     if row.cancel is not None:
         cancel_children(work, row, json.loads(row.cancel))
     return work.step(row.id)
+
+
+def inherited(work: Work, row: StepRow) -> dict[str, Json]:
+    """What the children of a step that was itself emitted take from it; a declared one's plan knows."""
+    if row.definition is None:
+        return {}
+    node = work.node(row)
+    return {"priority": node.priority, **({"queue": node.inherited_queue} if node.inherited_queue else {})}
 
 
 def link(work: Work, row: StepRow, child: StepRow, one: Emitted) -> None:

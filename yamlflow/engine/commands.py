@@ -167,7 +167,7 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
         emit(work, work.step(row.id), outcome.emitted, detached=True)
     elif outcome.emitted:
-        row = work.put(moved(row, "open", phase="children", result=result, worker=None, leased_until=None))
+        row = work.put(moved(row, "open", phase="children", result=result, error=None, worker=None, leased_until=None))
         row = emit(work, row, outcome.emitted)
         if row.alive == 0:
             close(work, row, work.node(row))

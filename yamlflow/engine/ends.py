@@ -71,13 +71,18 @@ def cancel_children(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     for each in rows:
         # Parents come first, so what a shield or an ending group holds is known before its children are met.
         current = work.step(each.id)
-        if each.parent in spared or work.node(current).step.shield or (
+        if each.parent in spared or is_shielded(work, current) or (
             each.parent is not None and is_closing(work.step(each.parent)) and each.parent != row.id
         ):
             spared.add(each.id)
             continue
         if not is_over(current):
             cancel_row(work, current, why)
+
+
+def is_shielded(work: Work, row: StepRow) -> bool:
+    """A shield holds once its step has begun; one that has not is canceled like any other."""
+    return row.status in ("running", "waiting") and work.node(row).step.shield
 
 
 def is_closing(row: StepRow) -> bool:
@@ -96,6 +101,9 @@ def cancel_row(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     elif row.status == "waiting" and row.phase in ("steps", "children"):
         work.put(flagged._replace(reason=why["origin"]))
     else:
+        if row.parked == "slot":
+            # It never had a place in its group; its end must not give one back.
+            flagged = flagged._replace(due=None)
         end(work, lifecycle.canceled(flagged, now=work.now))
 
 

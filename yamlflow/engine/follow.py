@@ -39,7 +39,7 @@ def after_end(work: Work, row: StepRow) -> None:
     parent = work.step(row.parent)
     parent_node = work.node(parent)
     if row.definition is not None:
-        for edge in work.tx.edges(row.id):
+        for edge in work.edges(row.id):
             tell(work, work.step(edge.target), holds=bool(ends & edge.ends), ends=ends)
     elif parent_node.group is not None and handler_name(row.path) is None:
         for id, wanted in work.plan(row.run).dependents(parent_node.group).get(node.step.id, ()):
@@ -171,9 +171,7 @@ def after_handler(work: Work, parent: StepRow, node: Node, child: StepRow, name:
         finish(work, parent, lifecycle.group_verdict(parent, node), result=parent.result)
         return
     if child.status == "succeeded" and group.recover:
-        parent = parent._replace(
-            failures=0, cancellations=0, cancel=None, error=None, fault=None, reason="recovered"
-        )  # fmt: skip
+        parent = parent._replace(fault=parent.error or parent.fault, error=None, reason="recovered")
     parent = work.put(parent)
     advance(work, parent, node, "outputs")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from ..plan import ENGINE_QUEUE
 from ..queueing import next_token_at, refill, room
@@ -29,6 +29,8 @@ class Wanted:
     queues: Collection[str] | None = None
     #: Only these kinds; None is all.
     kinds: Collection[str] | None = None
+    #: How many of each queue this cycle has had already: in one cycle a queue gives at most its ``max_in_flight``.
+    taken: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +85,8 @@ def take(work: Work, wanted: Wanted, name: str, slots: int) -> tuple[list[StepRo
         return [], None
     free = slots
     if policy.max_in_flight is not None:
-        free = room(in_flight=work.tx.in_flight(name), max_in_flight=policy.max_in_flight, wanted=slots)
+        in_flight = work.tx.in_flight(name) + wanted.taken.get(name, 0)
+        free = room(in_flight=in_flight, max_in_flight=policy.max_in_flight, wanted=slots)
     if policy.rate is None:
         return (claim(work, wanted, name, free) if free else []), None
     return take_tokens(work, wanted, policy, free)

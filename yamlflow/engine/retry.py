@@ -13,7 +13,7 @@ from ..plan import Node, child_path
 from ..rows import RunRow, StepRow
 from .begin import literal_timeout, make_due
 from .ends import skip
-from .follow import fill_places, handler_name
+from .follow import close, fill_places, handler_name
 from .work import Work
 
 #: Ends that an operator's retry may undo.
@@ -25,6 +25,8 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     target = work.at(run.key, path)
     if target is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    if target.reason == "race":
+        raise NotAllowed(f'step "{path}" lost a race that another step won; it cannot be retried')
     if target.status not in FAILED:
         name = f'step "{path}"' if path else f'run "{run.id}"'
         raise NotAllowed(f"{name} is {target.status}; only what failed or was canceled can be retried")
@@ -32,8 +34,8 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     mark(work, target, reopened)
     for row in list(reopened.values()):
         mark_dependents(work, row, reopened)
-    mark_above(work, target, reopened)
-    begin_anew(work, run, list(reopened.values()))
+    alive = mark_above(work, target, reopened)
+    begin_anew(work, run, list(reopened.values()), alive)
     for row in reopened.values():
         if row.parent is None or row.parent not in reopened or row.id == target.id:
             work.event(run.key, "step.reopened", row.path, {"by": by})
@@ -67,17 +69,30 @@ def mark_dependents(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> N
                 todo.append(dependent)
 
 
-def mark_above(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
-    """The groups around a step are open again, and what hung on their failure begins anew."""
+def mark_above(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> StepRow | None:
+    """The groups around a step are open again, and what hung on their failure begins anew.
+
+    The nearest group that has not ended, if any: its children are to be counted again.
+    """
     while row.parent is not None:
         parent = work.step(row.parent)
-        if is_over(parent):
-            reopened.setdefault(parent.id, parent)
-            mark_dependents(work, parent, reopened)
-            for sibling in children(work, parent):
-                if sibling.status == "canceled" and sibling.reason in ("fail_fast", "timeout", "limit"):
-                    mark(work, sibling, reopened)
+        if not is_over(parent):
+            refuse_ending(parent)
+            return parent
+        reopened.setdefault(parent.id, parent)
+        mark_dependents(work, parent, reopened)
+        for sibling in children(work, parent):
+            if sibling.status == "canceled" and sibling.reason in ("fail_fast", "timeout", "limit"):
+                mark(work, sibling, reopened)
         row = parent
+    return None
+
+
+def refuse_ending(group: StepRow) -> None:
+    """A group that is on its way to its end cannot take a step back."""
+    name = f'the group "{group.path}"' if group.path else "the run"
+    if group.phase not in ("steps", "children") or group.reason is not None:
+        raise NotAllowed(f"{name} around it is ending just now; retry when it has ended")
 
 
 def children(work: Work, row: StepRow) -> list[StepRow]:
@@ -91,7 +106,7 @@ def children(work: Work, row: StepRow) -> list[StepRow]:
 def dependents(work: Work, row: StepRow) -> list[StepRow]:
     """The steps that need a step."""
     if row.definition is not None:
-        return [work.step(edge.target) for edge in work.tx.edges(row.id)]
+        return [work.step(edge.target) for edge in work.edges(row.id)]
     if row.parent is None:
         return []
     parent = work.step(row.parent)
@@ -103,7 +118,7 @@ def dependents(work: Work, row: StepRow) -> list[StepRow]:
     return [each for each in found if each is not None]
 
 
-def begin_anew(work: Work, run: RunRow, rows: list[StepRow]) -> None:
+def begin_anew(work: Work, run: RunRow, rows: list[StepRow], alive: StepRow | None) -> None:
     """Reset the steps, count their groups afresh, and let go on what can."""
     for row in rows:
         forget_handlers(work, row)
@@ -112,17 +127,24 @@ def begin_anew(work: Work, run: RunRow, rows: list[StepRow]) -> None:
     work.put_run(current._replace(status="running", ended_at=None, done=current.done - over))
     for row in rows:
         work.put(reset(work, row))
-    groups = [row for row in rows if row.children]
+    groups = [row for row in rows if row.children] + ([alive] if alive is not None else [])
     for row in sorted(groups, key=lambda row: -row.id):
         recount(work, work.step(row.id))
     for row in rows:
-        if not row.children:
-            resume(work, work.step(row.id))
+        for dependent in dependents(work, row):
+            if dependent.status == "pending" and dependent.due is None:
+                work.put(dependent._replace(met=0, missed=0))
+    waiting = {row.id: None for row in rows if not row.children}
+    waiting.update({each.id: None for row in rows for each in dependents(work, row)})
+    for id in waiting:
+        resume(work, work.step(id))
     for row in groups:
         node = work.node(row)
         parent = work.step(row.id)
-        if node.max_parallel is not None:
+        if node.max_parallel is not None and not is_over(parent):
             fill_places(work, parent, node.max_parallel)
+        if parent.alive == 0:
+            close(work, parent, node)
 
 
 def forget_handlers(work: Work, row: StepRow) -> None:
@@ -166,7 +188,7 @@ def recount(work: Work, row: StepRow) -> None:
             row = row._replace(alive=row.alive + 1)
             if child.due is not None and child.parked != "slot":
                 row = row._replace(busy=row.busy + 1)
-    work.put(row._replace(winner=None))
+    work.put(row)
 
 
 def resume(work: Work, row: StepRow) -> None:

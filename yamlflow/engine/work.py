@@ -80,6 +80,10 @@ class Work:
             self.load([id])
         return self._steps.get(id)
 
+    def find_known(self, id: int) -> StepRow | None:
+        """A step that this transaction has met, also once it is over."""
+        return self._steps.get(id)
+
     def step(self, id: int) -> StepRow:
         row = self.find(id)
         assert row is not None, f"step {id} is gone"
@@ -114,6 +118,12 @@ class Work:
     def edge(self, source: int, target: int, ends: frozenset[str]) -> None:
         """An emitted step needs another one."""
         self._edges.append(Edge(source=source, target=target, ends=ends))
+
+    def edges(self, source: int) -> list[Edge]:
+        """Who needs an emitted step."""
+        if self._edges:
+            self.flush()
+        return self.tx.edges(source)
 
     def live_below(self, row: StepRow) -> list[StepRow]:
         """The step and all under it that have not ended, parents first."""

@@ -1,0 +1,114 @@
+"""Values against declared schemas: a run's inputs, a kind's inputs, a signal's data. Pure.
+
+A missing value takes its schema's ``default``; without one it is required. What is wrong is told value by value, with
+what was expected and what was given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .errors import InvalidInput, Pointer, Problem, did_you_mean
+from .outcome import Json
+
+
+def resolve(schemas: Mapping[str, Json], given: Mapping[str, Json], *, what: str = "input") -> dict[str, Json]:
+    """The values with defaults filled in. Raises ``InvalidInput`` with every problem."""
+    problems = [
+        Problem(message=f"there is no {what} of this name", remedy=unknown_remedy(name, schemas), pointer=(what + "s", name))
+        for name in given
+        if name not in schemas
+    ]
+    values: dict[str, Json] = {}
+    for name, schema in schemas.items():
+        declared: Mapping[str, Json] = schema if isinstance(schema, dict) else {}
+        if name in given:
+            values[name] = given[name]
+            problems += check(declared, given[name], (what + "s", name))
+        elif "default" in declared:
+            values[name] = declared["default"]
+        else:
+            problems.append(missing(name, declared, what))
+    if problems:
+        raise InvalidInput(problems)
+    return values
+
+
+def missing(name: str, schema: Mapping[str, Json], what: str) -> Problem:
+    """A required value that was not given."""
+    kind = schema.get("type", "any value")
+    words = f" ({schema['description']})" if schema.get("description") else ""
+    return Problem(message=f"the {what} is required: {kind}{words}", remedy=f"Give it: -i {name}=…", pointer=(what + "s", name))
+
+
+def unknown_remedy(name: str, schemas: Mapping[str, Json]) -> str:
+    """Which names there are."""
+    if not schemas:
+        return "There are none."
+    return did_you_mean(name, schemas) or f"There are: {', '.join(sorted(schemas))}."
+
+
+def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Problem]:
+    """Everything that is wrong with a value."""
+    if fits_simply(schema, value):
+        return []
+    # Imported here: it takes long to load, and most values are plain.
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    return [
+        Problem(message=shortened(error.message), pointer=(*pointer, *error.absolute_path), remedy=given_text(error.instance))
+        for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+    ]
+
+
+#: JSON Schema's types that are decided by Python's alone.
+SIMPLE_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict, "array": list,
+}  # fmt: skip
+SAYING_NOTHING = frozenset({"type", "title", "description", "default", "examples", "$comment"})
+
+
+def fits_simply(schema: Mapping[str, Json], value: Json) -> bool:
+    """Whether a value certainly fits a schema that says no more than its type."""
+    if not schema.keys() <= SAYING_NOTHING:
+        return False
+    kind = schema.get("type")
+    if kind is None:
+        return True
+    if not isinstance(kind, str) or kind not in SIMPLE_TYPES:
+        return False
+    return isinstance(value, SIMPLE_TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool))
+
+
+def given_text(value: Json) -> str:
+    """What was given, for a message."""
+    return f"Given: {shortened(json.dumps(value, ensure_ascii=False))}."
+
+
+def shortened(text: str) -> str:
+    """No more than a line."""
+    return text if len(text) <= 200 else f"{text[:197]}…"
+
+
+def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> dict[str, Json]:
+    """Inputs that were typed as ``name=text``: read as the schema's type wants them."""
+    return {name: typed(schemas.get(name), text) for name, text in pairs}
+
+
+def typed(schema: Any, text: str) -> Json:
+    """Text as a value: JSON where the schema wants no text, else the text itself."""
+    kinds = schema.get("type") if isinstance(schema, dict) else None
+    if kinds == "string" or (kinds is None and not looks_like_json(text)):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether an untyped input is meant as JSON."""
+    return text[:1] in '{["-0123456789' or text in ("true", "false", "null")

@@ -1,0 +1,59 @@
+"""The log of one attempt as a file: written while the step runs, masked, bounded. No file is made for a silent step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from .ports import Masking, Stream, StreamMask
+
+
+def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> Path:
+    """Where the log of an attempt is kept."""
+    name = quote(path or "(package)", safe="[]@ ,=+")
+    return home / "runs" / quote(run, safe="") / str(execution) / "logs" / f"{name[:200]}.{attempt}.log"
+
+
+class FileLog:
+    """Takes an attempt's log; see ``ports.LogSink``."""
+
+    def __init__(self, path: Path, masking: Masking, limit: int) -> None:
+        self._path = path
+        self._masking = masking
+        self._left = limit
+        self._limit = limit
+        self._file: IO[str] | None = None
+        self._streams: dict[Stream, StreamMask] = {}
+
+    def write(self, text: str, stream: Stream = "log") -> None:
+        """Add text as it came; what passes the bound is dropped, and a note says so once."""
+        if self._left < 0:
+            return
+        mask = self._streams.get(stream)
+        if mask is None:
+            mask = self._streams[stream] = self._masking.stream()
+        self._append(mask.feed(text))
+
+    def close(self) -> None:
+        """Write what was held back."""
+        for stream in self._streams.values():
+            self._append(stream.flush())
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, text: str) -> None:
+        if not text or self._left < 0:
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Line by line on disk, so that whoever follows the log sees it grow.
+            self._file = self._path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        self._left -= len(text.encode("utf-8", "replace"))
+        if self._left < 0:
+            self._file.write(text[: self._limit])
+            self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
+        else:
+            self._file.write(text)
+        self._file.flush()

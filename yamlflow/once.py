@@ -1,0 +1,62 @@
+"""One deterministic cycle of a worker, sequential, for tests and small programs: the same rules, no threads, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import scheduler
+from .attempt import Bench, decide, prepare
+from .engine.commands import report, transact
+from .engine.follow import settle
+from .engine.leasing import Wanted, lease
+from .executors import Executor, execute, execute_async
+from .outcome import Failed, Outcome
+from .context import StepContext
+from .ports import CancelToken
+from .rows import EventRow, StepRow
+from .worker import Cycle, Settings
+
+
+def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> Cycle:
+    """Lease and execute up to ``settings.slots`` calls; children released on the way run while slots remain."""
+    cycle = Cycle()
+    steady = bench.clock.steady()
+    name = settings.name or "once"
+    with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
+        scheduler.tick(work, steady=steady)
+    taken: dict[str, int] = {}
+    while True:
+        with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
+            slots = settings.slots - cycle.processed
+            wanted = Wanted(worker=name, slots=slots, until=steady + settings.lease, queues=settings.queues, taken=taken)
+            steps = lease(work, wanted).steps
+        if not steps:
+            return cycle
+        for row in steps:
+            outcome = execute_here(bench, row, name) if row.phase == "run" else decide(bench, row)
+            with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
+                report(work, step=row.id, epoch=row.epoch, worker=name, outcome=outcome)
+                settle(work)
+            if row.phase == "run":
+                taken[row.queue] = taken.get(row.queue, 0) + 1
+                cycle.processed += 1
+                cycle.count(work.told, {(row.run, row.path)})
+
+
+def execute_here(bench: Bench, row: StepRow, worker: str) -> Outcome:
+    """Execute one call in this thread."""
+    prepared = prepare(bench, row, CancelToken(), worker=worker)
+    if isinstance(prepared, Failed):
+        return prepared
+    outcome = run_executor(prepared.executor, prepared.context)
+    prepared.log.close()
+    return outcome
+
+
+def run_executor(executor: Executor, context: StepContext) -> Outcome:
+    """Run an executor of any mode to its end in this thread."""
+    if executor.mode != "async":
+        return execute(executor, context)
+    import asyncio
+
+    return asyncio.run(execute_async(executor, context))

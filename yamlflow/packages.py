@@ -1,0 +1,77 @@
+"""Packages at work: from text to plan, once per digest. A run's text is in its store; nothing else is asked for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import document
+from .errors import InvalidPackage, UnknownName
+from .plan import WAITING_KINDS, Plan
+from .rows import PackageRow
+from .spec import Package, package_from
+from .store.base import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A package that was read and found well-formed."""
+
+    document: document.Document
+    package: Package
+    plan: Plan
+
+    def row(self, now: int) -> PackageRow:
+        """The row that keeps its text."""
+        return PackageRow(
+            self.document.digest, self.package.name, self.package.version, self.document.text,
+            self.document.file or None, now,
+        )  # fmt: skip
+
+
+def loaded(read: document.Document) -> Loaded:
+    """A package from a document. Raises ``InvalidPackage`` with every problem of its structure."""
+    problems = [problem for problem in document.check(read) if not problem.warning]
+    if problems:
+        raise InvalidPackage(problems)
+    package = package_from(read.data)
+    return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
+
+
+class Plans:
+    """The plans of a store's packages by digest, kept for the life of a process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._plans: dict[str, Plan] = {}
+        self._lock = threading.Lock()
+
+    def add(self, package: Loaded) -> None:
+        """Remember a plan that is at hand already."""
+        self._plans.setdefault(package.document.digest, package.plan)
+
+    def __call__(self, digest: str) -> Plan:
+        """The plan of a stored package. ``UnknownName`` when the store has no such text."""
+        plan = self._plans.get(digest)
+        if plan is None:
+            with self._lock:
+                plan = self._plans.get(digest) or self._read(digest)
+                self._plans[digest] = plan
+        return plan
+
+    def _read(self, digest: str) -> Plan:
+        row = self._store.package(digest)
+        if row is None:
+            raise UnknownName(f"the store has no package text {digest}")
+        return Plan(package_from(document.read(row.text, file=row.file or "").data))
+
+
+def folder_of(package: Loaded) -> str | None:
+    """The folder of the package's file, absolute; None for text without a file."""
+    from pathlib import Path
+
+    file = package.document.file
+    return str(Path(file).absolute().parent) if file else None
+
+

@@ -1,0 +1,103 @@
+"""Projections: the package's own tables, one SQLite file each beside the store.
+
+A record is durable in the store, in the transaction of its step. It reaches its table when the projection is next opened:
+each record is applied once, in order, with a mark in the same transaction of the projection's own file. So nobody who
+opens a projection through yamlflow sees it without a record that was committed before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from .outcome import Json
+
+MARK = "create table if not exists _yamlflow_mark (one integer primary key check (one = 1), seq integer not null)"
+
+
+class RecordSource(Protocol):
+    """What a store gives of the records it keeps."""
+
+    def records_after(self, projection: str, seq: int, limit: int) -> list[tuple[int, str, str, str]]:
+        """Records that follow a number: (seq, collection, key, JSON)."""
+
+    def forget_records(self, projection: str, upto: int) -> None:
+        """Drop records that are durably applied."""
+
+
+class Projections:
+    """The projections beside one store."""
+
+    def __init__(self, home: Path, source: RecordSource) -> None:
+        self._folder = home / "projections"
+        self._source = source
+
+    def path(self, name: str) -> Path:
+        """The file of a projection."""
+        return self._folder / f"{quote(name, safe='')}.db"
+
+    def names(self) -> list[str]:
+        """The projections there are."""
+        from urllib.parse import unquote
+
+        return sorted(unquote(file.stem) for file in self._folder.glob("*.db"))
+
+    def open(self, name: str) -> sqlite3.Connection:
+        """A connection in autocommit to a projection that holds every committed record; the caller closes it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path(name), timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("pragma journal_mode = wal")
+            self.catch_up(name, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def catch_up(self, name: str, connection: sqlite3.Connection) -> None:
+        """Apply what was committed since the projection was last opened."""
+        if not self._source.records_after(name, 0, 1):
+            return
+        connection.execute("begin immediate")
+        try:
+            connection.execute(MARK)
+            row = connection.execute("select seq from _yamlflow_mark").fetchone()
+            seq = row[0] if row else 0
+            while batch := self._source.records_after(name, seq, 1000):
+                apply(connection, batch)
+                seq = batch[-1][0]
+            connection.execute("insert or replace into _yamlflow_mark values (1, ?)", (seq,))
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+        # Only what the projection's own disk holds may go from the store.
+        connection.execute("pragma wal_checkpoint(full)")
+        self._source.forget_records(name, seq)
+
+
+def apply(connection: sqlite3.Connection, batch: Iterable[tuple[int, str, str, str]]) -> None:
+    """Upsert records into their tables, which are made and widened as needed, in the order of the records."""
+    # Imported here: who neither keeps nor reads records need not wait for it.
+    from sqlite_utils import Database
+
+    database = Database(connection, recursive_triggers=False)
+    for collection, group in itertools.groupby(batch, key=lambda row: row[1]):
+        rows = [
+            {"key": key, **{name: column(value) for name, value in json.loads(text).items() if name != "key"}}
+            for _, _, key, text in group
+        ]
+        for row in rows:
+            database.table(collection).upsert(row, pk="key", alter=True)
+
+
+def column(value: Json) -> Any:
+    """A JSON value as a column: lists and mappings as JSON text, truth as 0 or 1."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return int(value) if isinstance(value, bool) else value

@@ -1,0 +1,397 @@
+"""A worker: lease, render, execute, report; many steps at once, one transaction a turn.
+
+One loop owns the writing. Each turn commits whatever outcomes are there, what follows from them and the next leases in a
+single transaction; an outcome that comes alone is committed at once. Executors run in threads, on one event loop or, when
+they are trivial, right here. A worker learns that it lost a lease, or that a step is to be canceled, from its renewals and
+from every change that others commit.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from . import scheduler
+from .attempt import Attempt, Bench, decide, prepare
+from .clock import SECOND, boot_id
+from .crew import Loop, Threads
+from .engine.commands import release, report, transact
+from .engine.decisions import Report
+from .engine.follow import settle
+from .engine.leasing import Leased, Wanted, lease
+from .engine.work import Work
+from .errors import StoreUnavailable
+from .executors import execute, execute_async, timed_out
+from .outcome import Failed, Outcome
+from .ports import CancelToken
+from .rows import EventRow, StepRow, WorkerRow
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What became of a lease."""
+
+    step: int
+    epoch: int
+    outcome: Report
+    #: Time and chance that its expressions drew, for the log.
+    drawn: dict[str, list[object]] | None = None
+    phase: str = "run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a worker works."""
+
+    name: str = ""
+    #: Calls at once.
+    slots: int = 4
+    #: Milliseconds a lease holds without renewal.
+    lease: int = 30 * SECOND
+    #: Milliseconds between looks at what others have committed, at most.
+    poll: int = 250
+    queues: Collection[str] | None = None
+    kinds: Collection[str] | None = None
+
+
+@dataclass
+class Cycle:
+    """What one turn, or one ``run_once``, has done."""
+
+    processed: int = 0
+    succeeded: int = 0
+    retried: int = 0
+    failed: int = 0
+
+    def count(self, events: Collection[EventRow], calls: set[tuple[int, str]]) -> None:
+        """Add what the log says became of calls."""
+        for event in events:
+            if event.step is None or (event.run, event.step) not in calls:
+                continue
+            self.succeeded += event.kind == "step.succeeded"
+            self.retried += event.kind == "step.retried"
+            self.failed += event.kind == "step.failed"
+
+
+class Worker:
+    """One process's share of the work on a store."""
+
+    def __init__(self, bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> None:
+        self.bench = bench
+        self.settings = settings
+        self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}-{bench.clock.uuid()[:8]}"
+        self._on_event = on_event
+        self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._threads = Threads()
+        self._loop = Loop()
+        #: Calls in hand: step -> (its lease's epoch, how to tell it to stop, the attempt).
+        self._busy: dict[int, tuple[int, CancelToken, Attempt | None]] = {}
+        self._ended: list[Ended] = []
+        self._turn = 0
+        self._seen_version = -1
+        self._renewed = 0
+        self._looked = 0
+        self._token_at: int | None = None
+        self._more = False
+        self._leasing = True
+        self._sign: scheduler.LifeSign | None = None
+        self._started = bench.clock.now()
+
+    # -- life
+
+    def open(self) -> None:
+        """Make this worker known, so that others see when it dies."""
+        if self._sign is None and self.bench.home.name:
+            self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
+        self._say("running")
+        self._renewed = self.bench.clock.steady()
+
+    def close(self) -> None:
+        """Say that this worker is gone, and let go of threads and locks."""
+        self._say("stopped")
+        if self._sign is not None:
+            self._sign.end()
+            self._sign = None
+        self._threads.close()
+        self._loop.close()
+
+    def _say(self, status: str) -> None:
+        row = WorkerRow(
+            self.name, socket.gethostname(), os.getpid(), boot_id(), str(self._sign.path) if self._sign else None,
+            self._started, self.bench.clock.now(), status,
+        )  # fmt: skip
+        with self.bench.store.transaction() as tx:
+            tx.put_worker(row)
+
+    def wake_up(self) -> None:
+        """End the rest of this worker's loop, from any thread or signal handler."""
+        self._inbox.put(None)
+
+    def run(self, done: Callable[[], bool]) -> None:
+        """Work until ``done`` says so; then nothing is in hand any more."""
+        self.open()
+        try:
+            while not done():
+                self.turn()
+                if not done():
+                    self.rest()
+        finally:
+            self.drain(0)
+            self.close()
+
+    # -- one turn
+
+    def turn(self) -> Cycle:
+        """Report, look after time, lease, begin: one transaction, and no waiting."""
+        cycle = Cycle()
+        clock = self.bench.clock
+        steady = clock.steady()
+        self._collect()
+        self._end_overdue(steady)
+        version = self.bench.store.version()
+        renewing = steady - self._renewed >= self.settings.lease // 3
+        looking = steady - self._looked >= SECOND
+        dead = self._dead_workers() if looking else ()
+        ended, self._ended = self._ended, []
+        try:
+            with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
+                for one in ended:
+                    self._report(work, one)
+                settle(work)
+                self._more = scheduler.tick(work, steady=steady, dead=dead)
+                settle(work)
+                if renewing or version != self._seen_version:
+                    self._hear(work, renewing, steady)
+                leased = self._lease(work, steady)
+        except StoreUnavailable:
+            # Reported again next turn; if the commit did take effect, the fence refuses the second report.
+            self._ended = ended + self._ended
+            raise
+        self._seen_version = self.bench.store.version()
+        self._looked = steady if looking else self._looked
+        self._renewed = steady if renewing else self._renewed
+        self._stop_canceled(work)
+        cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
+        for row in leased.steps:
+            self._begin(row)
+        return cycle
+
+    def rest(self) -> None:
+        """Wait until something may be done: an outcome, a timer, a token, another process's commit."""
+        if self._ended or self._more or not self._inbox.empty():
+            return
+        until = self._next_time()
+        pause = min(5, self.settings.poll)
+        while True:
+            wall, steady = self.bench.clock.now(), self.bench.clock.steady()
+            left = min(until - wall, self._renewed + self.settings.lease // 3 - steady, self._next_deadline(steady))
+            if left <= 0:
+                return
+            try:
+                item = self._inbox.get(timeout=min(left, pause, self.settings.poll) / 1000)
+            except queue.Empty:
+                if self.bench.store.version() != self._seen_version or steady - self._looked >= SECOND:
+                    return
+                pause = min(pause * 2, self.settings.poll)
+                continue
+            if item is not None:
+                self._take(item)
+            return
+
+    def _next_time(self) -> int:
+        timer = self.bench.store.next_timer()
+        times = [at for at in (timer, self._token_at if self._leasing else None) if at is not None]
+        return min(times, default=self.bench.clock.now() + 3600 * SECOND)
+
+    def _next_deadline(self, steady: int) -> int:
+        deadlines = [attempt.deadline for _, _, attempt in self._busy.values() if attempt and attempt.deadline is not None]
+        return min(deadlines) - steady if deadlines else 3600 * SECOND
+
+    # -- reporting
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if item is not None:
+                self._take(item)
+
+    def _take(self, item: Ended) -> None:
+        """An outcome came in; one whose lease is no longer in hand is nobody's."""
+        held = self._busy.get(item.step)
+        if held is None or held[0] != item.epoch:
+            return
+        del self._busy[item.step]
+        if not held[1].lost:
+            self._ended.append(item)
+
+    def _report(self, work: Work, one: Ended) -> None:
+        if one.drawn:
+            row = work.find(one.step)
+            if row is not None and row.epoch == one.epoch:
+                work.event(row.run, "step.drawn", row.path, one.drawn)
+        report(work, step=one.step, epoch=one.epoch, worker=self.name, outcome=one.outcome)
+
+    def _end_overdue(self, steady: int) -> None:
+        """A plain function cannot be made to stop: its attempt is over at the deadline, whatever it still does."""
+        for step, (epoch, token, attempt) in list(self._busy.items()):
+            if attempt is None or attempt.deadline is None or steady < attempt.deadline:
+                continue
+            token.cancel("the step did not end within its timeout")
+            if attempt.executor.mode == "thread":
+                del self._busy[step]
+                self._ended.append(Ended(step, epoch, timed_out(attempt.context)))
+            else:
+                attempt.deadline = None
+
+    # -- leases
+
+    def _lease(self, work: Work, steady: int) -> Leased:
+        if not self._leasing:
+            return Leased(steps=[])
+        self._turn += 1
+        leased = lease(
+            work,
+            Wanted(
+                worker=self.name, slots=self.settings.slots - len(self._busy), until=steady + self.settings.lease,
+                turn=self._turn, queues=self.settings.queues, kinds=self.settings.kinds,
+            ),
+        )  # fmt: skip
+        self._token_at = leased.token_at
+        return leased
+
+    def _hear(self, work: Work, renewing: bool, steady: int) -> None:
+        """Learn which leases were lost, and which steps are to be canceled."""
+        work.flush()
+        if renewing:
+            rows = work.tx.renew(self.name, steady + self.settings.lease)
+            work.adopt(rows)
+        else:
+            rows = work.tx.leased(workers=[self.name])
+        held = {row.id: row for row in rows}
+        for row in rows:
+            if row.id not in self._busy:
+                # Leased by a commit of ours that we took for failed: nobody works on it.
+                release(work, step=row.id, epoch=row.epoch, worker=self.name)
+        for step, (epoch, token, _) in list(self._busy.items()):
+            row = held.get(step)
+            if row is None or row.epoch != epoch:
+                token.cancel("the lease was lost", lost=True)
+            elif row.cancel is not None:
+                cancel_token(token, row)
+
+    def _stop_canceled(self, work: Work) -> None:
+        """Tell steps in hand that this very transaction canceled."""
+        canceling = [event for event in work.told if event.kind == "step.canceling"]
+        if not canceling:
+            return
+        for step, (_, token, _) in self._busy.items():
+            row = work.find_known(step)
+            if row is not None and row.cancel is not None:
+                cancel_token(token, row)
+
+    def _dead_workers(self) -> list[str]:
+        host, boot = socket.gethostname(), boot_id()
+        return [
+            one.name
+            for one in self.bench.store.workers()
+            if one.name != self.name and scheduler.is_dead(one, host=host, boot=boot)
+        ]
+
+    # -- executing
+
+    def _begin(self, row: StepRow) -> None:
+        if row.phase != "run":
+            self._ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
+            return
+        token = CancelToken()
+        prepared = prepare(self.bench, row, token, worker=self.name)
+        if isinstance(prepared, Failed):
+            self._ended.append(Ended(row.id, row.epoch, prepared))
+            return
+        mode = prepared.executor.mode
+        if mode == "inline":
+            outcome = execute(prepared.executor, prepared.context)
+            self._ended.append(self._ended_with(prepared, outcome))
+            return
+        self._busy[row.id] = (row.epoch, token, prepared)
+        if mode == "async":
+            self._loop.submit(self._execute_async(prepared))
+        else:
+            self._threads.submit(lambda: self._execute(prepared))
+
+    def _execute(self, attempt: Attempt) -> None:
+        self._inbox.put(self._ended_with(attempt, execute(attempt.executor, attempt.context)))
+
+    async def _execute_async(self, attempt: Attempt) -> None:
+        self._inbox.put(self._ended_with(attempt, await execute_async(attempt.executor, attempt.context)))
+
+    def _ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
+        attempt.log.close()
+        return Ended(attempt.row.id, attempt.row.epoch, outcome, attempt.draws.drawn or None)
+
+    # -- ending
+
+    def drain(self, grace: int) -> None:
+        """Take nothing more; let what is in hand end within ``grace`` ms, then stop it and give it back unspent."""
+        self._leasing = False
+        clock = self.bench.clock
+        deadline = clock.steady() + grace
+        while (self._busy or self._ended) and clock.steady() < deadline:
+            self.turn()
+            if self._busy:
+                self.rest()
+        self._hand_back()
+
+    def _hand_back(self) -> None:
+        """Stop what is in hand and wait for its processes to be gone; then release the leases."""
+        held = dict(self._busy)
+        for _, token, _ in held.values():
+            token.cancel("the worker is stopping")
+        longest = max((attempt.context.kill_grace for _, _, attempt in held.values() if attempt), default=0.0)
+        deadline = self.bench.clock.steady() + round(longest * 1000) + 2 * SECOND
+        stopped: set[int] = set()
+        while len(stopped) < len(held) and self.bench.clock.steady() < deadline:
+            if all(attempt is None or attempt.executor.mode == "thread" for step, (_, _, attempt) in held.items()
+                   if step not in stopped):  # fmt: skip
+                break
+            try:
+                item = self._inbox.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            if item is not None and item.step in held and held[item.step][0] == item.epoch:
+                stopped.add(item.step)
+                if not isinstance(item.outcome, Failed):
+                    self._ended.append(item)
+        self._give_back(held)
+
+    def _give_back(self, held: dict[int, tuple[int, CancelToken, Attempt | None]]) -> None:
+        ended, self._ended = self._ended, []
+        self._busy.clear()
+        reported = {one.step for one in ended}
+        try:
+            with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+                for one in ended:
+                    if one.phase == "run":
+                        self._report(work, one)
+                    else:
+                        release(work, step=one.step, epoch=one.epoch, worker=self.name)
+                for step, (epoch, _, _) in held.items():
+                    if step not in reported:
+                        release(work, step=step, epoch=epoch, worker=self.name)
+        except StoreUnavailable:
+            # The leases will run out; nothing is lost.
+            return
+
+
+def cancel_token(token: CancelToken, row: StepRow) -> None:
+    """Tell a running step why it is to stop."""
+    import json
+
+    why = json.loads(row.cancel or "{}")
+    token.cancel(why.get("reason") or f"canceled ({why.get('origin')})", by=why.get("by"))
