@@ -61,7 +61,20 @@ class Bench:
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
     #: The worker's own environment.
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    _passed: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+
+    def passed(self, names: tuple[str, ...]) -> dict[str, str]:
+        """What processes get of the worker's own environment, with what ``pass_env`` names."""
+        known = self._passed.get(names)
+        if known is None:
+            patterns = (*PASSED, *names)
+            known = self._passed[names] = {
+                name: value
+                for name, value in self.environ.items()
+                if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+            }
+        return known
 
 
 @dataclass
@@ -345,12 +358,7 @@ def scratch(home: Path, run: RunRow) -> Path:
 
 def process_environment(lookup: Lookup) -> dict[str, str]:
     """What processes get: a little of the worker's own, and what the package and its groups declare."""
-    patterns = (*PASSED, *lookup.plan.package.pass_env)
-    own = {
-        name: value
-        for name, value in lookup.bench.environ.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-    }
+    own = lookup.bench.passed(lookup.plan.package.pass_env)
     return {**own, **environment(lookup)} if lookup.node.env else own
 
 

@@ -57,7 +57,7 @@ class Loop:
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="yamlflow-loop", daemon=True).start()
+            threading.Thread(target=_serve, args=(self._loop,), name="yamlflow-loop", daemon=True).start()
         asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
@@ -65,3 +65,10 @@ class Loop:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
+
+
+def _serve(loop: Any) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

@@ -169,7 +169,7 @@ def canceled(step: StepRow, *, now: int) -> StepRow:
 
 def lost(step: StepRow, *, now: int) -> StepRow:
     """A lease that ran out or whose worker died: the attempt is not spent, but losses are bounded."""
-    if step.cancel is not None:
+    if step.cancel is not None and step.phase in ("run", "gate"):
         return canceled(step, now=now)
     if step.phase != "run":
         # The engine's own work runs nobody's code; it cannot be what kills a worker.
@@ -186,7 +186,7 @@ def lost(step: StepRow, *, now: int) -> StepRow:
 
 def released(step: StepRow, *, now: int) -> StepRow:
     """A lease that its worker gave back: nothing is spent."""
-    if step.cancel is not None:
+    if step.cancel is not None and step.phase in ("run", "gate"):
         return canceled(step, now=now)
     attempt = max(0, step.attempt - 1) if step.phase == "run" else step.attempt
     return moved(step, "release", attempt=attempt, worker=None, leased_until=None)

@@ -337,7 +337,8 @@ def expected_end(world: World, row: StepRow, children: list[StepRow], handlers: 
     """What a group should have come to."""
     node = world.bench_node(row)
     verdict = plain_verdict(world, row, node, children)
-    if row.reason == "recovered" and row.cancel is None and any(child.reason == "timeout" for child in children):
+    fault = json.loads(row.fault or "null")
+    if row.reason == "recovered" and fault and (fault["code"], fault["step"]) == ("timeout", row.path):
         verdict = "failed"
     group = node.group
     if group is None:

@@ -170,11 +170,15 @@ class Reader(Protocol):
     def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
         """The steps at and under a path, parents first, siblings in order."""
 
-    def children(self, run: int, path: str, parent: int) -> list[StepRow]:
-        """The children of a step, in order."""
+    def children(
+        self, run: int, path: str, parent: int, *, statuses: Collection[str] | None = None, limit: int | None = None
+    ) -> list[StepRow]:
+        """The children of a step, in order; with ``limit`` only the first, with ``statuses`` only those that have one."""
 
-    def events(self, run: int | None, *, after: int = 0, limit: int = 1000) -> list[EventRow]:
-        """A run's log after an event number."""
+    def events(
+        self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None
+    ) -> list[EventRow]:
+        """A run's log after an event number, or a step's part of it; of all runs (None) after a time."""
 
     def artifacts(self, run: int, step: int | None = None) -> list[ArtifactRow]:
         """A run's artifacts, or a step's."""

@@ -295,14 +295,22 @@ class SqliteStore:
         level = path.count("/") + depth if path else depth - 1
         return [row for row in rows if row.path.count("/") <= level]
 
-    def children(self, run: int, path: str, parent: int) -> list[StepRow]:
+    def children(
+        self, run: int, path: str, parent: int, *, statuses: Collection[str] | None = None, limit: int | None = None
+    ) -> list[StepRow]:
+        some = "" if statuses is None else f"and status in ({', '.join(repr(str(one)) for one in statuses)})"
         with self._lock, explained(self.url):
-            rows = below(self._db, run, path, f"and parent = {int(parent)}")
+            rows = below(self._db, run, path, f"and parent = {int(parent)} {some}", limit)
         return sorted(rows, key=lambda row: (row.ordinal, row.id))
 
-    def events(self, run: int | None, *, after: int = 0, limit: int = 1000) -> list[EventRow]:
+    def events(
+        self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None
+    ) -> list[EventRow]:
         if run is None:
             rows = self._all("select * from events where at > ? order by at, run, seq limit ?", (after, limit))
+        elif step is not None:
+            sql = "select * from events where run = ? and seq > ? and step = ? order by seq limit ?"
+            rows = self._all(sql, (run, after, step, limit))
         else:
             rows = self._all("select * from events where run = ? and seq > ? order by seq limit ?", (run, after, limit))
         return [EventRow._make(row) for row in rows]
@@ -339,6 +347,10 @@ class SqliteStore:
         """Records of a projection that it has not applied: (seq, collection, key, data)."""
         sql = "select seq, collection, key, data from records where projection = ? and seq > ? order by seq limit ?"
         return self._all(sql, (projection, seq, limit))
+
+    def recorded(self) -> list[str]:
+        """The projections for which records are kept that may not have reached them."""
+        return [name for (name,) in self._all("select distinct projection from records", ())]
 
     def forget_records(self, projection: str, upto: int) -> None:
         """Drop records that their projection has durably applied."""
@@ -378,14 +390,16 @@ def select_in(db: sqlite3.Connection, head: str, before: tuple[Any, ...], values
     return rows
 
 
-def below(db: sqlite3.Connection, run: int, path: str, clause: str) -> list[StepRow]:
+def below(db: sqlite3.Connection, run: int, path: str, clause: str, limit: int | None = None) -> list[StepRow]:
     """The step at a path and those under it, parents first."""
+    most = -1 if limit is None else limit
     if not path:
-        sql = BELOW.format(range="1", live=clause)
-        return [StepRow._make(row) for row in db.execute(sql, (run, path))]
+        sql = BELOW.format(range="1", live=clause) + " limit ?"
+        return [StepRow._make(row) for row in db.execute(sql, (run, path, most))]
     ranges = " or ".join("(path >= ? and path < ?)" for _ in "/[@")
     bounds = [bound for mark in "/[@" for bound in (path + mark, path + chr(ord(mark) + 1))]
-    return [StepRow._make(row) for row in db.execute(BELOW.format(range=ranges, live=clause), (run, path, *bounds))]
+    sql = BELOW.format(range=ranges, live=clause) + " limit ?"
+    return [StepRow._make(row) for row in db.execute(sql, (run, path, *bounds, most))]
 
 
 def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:

@@ -1,0 +1,353 @@
+"""What every store is held to: a suite that a store's own tests inherit.
+
+    class TestMyStore(StoreConformance):
+        def make_store(self, folder):
+            return MyStore(...)
+
+Each test says one promise of ``store.base``. They use no engine: rows go in, rows come out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..errors import RunExists
+from ..outcome import Record
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow, new_step
+from .base import Edge, RunFilter, Store
+
+PACKAGE = PackageRow("digest", "pkg", "1", "yamlflow: 1", None, 0)
+
+
+def run_row(id: str = "r", execution: int = 1, **changes: Any) -> RunRow:
+    """A live run."""
+    row = RunRow(
+        key=0, id=id, execution=execution, package="pkg", digest="digest", status="running", name=None, version=None,
+        inputs="{}", metadata="{}", context="{}", folder=None, parent=None, paused=0, steps=0, done=0, started_by=None,
+        created_at=1, started_at=1, ended_at=None,
+    )  # fmt: skip
+    return row._replace(**changes)
+
+
+class StoreConformance:
+    """Inherit, and say how to make an empty store."""
+
+    def make_store(self, folder: Path) -> Store:
+        """An empty store that keeps what it has below ``folder``."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        store = self.make_store(tmp_path)
+        yield store
+        store.close()
+
+    def add_run(self, store: Store, id: str = "r", **changes: Any) -> RunRow:
+        with store.transaction() as tx:
+            tx.put_package(PACKAGE)
+            return tx.insert_run(run_row(id, **changes))
+
+    def add_steps(self, store: Store, run: RunRow, count: int = 1, **changes: Any) -> list[StepRow]:
+        with store.transaction() as tx:
+            first = tx.reserve(count)
+            rows = [
+                new_step(id=first + n, run=run.key, path=f"s{first + n}", parent=None)._replace(
+                    status="ready", phase="run", queue="q", rank=n + 1
+                )._replace(**changes)
+                for n in range(count)
+            ]  # fmt: skip
+            tx.insert_steps(rows)
+        return rows
+
+    def claim(self, store: Store, limit: int = 10, worker: str = "w", **more: Any) -> list[StepRow]:
+        with store.transaction() as tx:
+            return tx.claim("q", limit=limit, worker=worker, until=1000, now=5, **more)
+
+    # -- transactions
+
+    def test_what_a_transaction_wrote_is_there_together(self, store: Store) -> None:
+        run = self.add_run(store)
+        assert store.run_at(run.key) == run
+        assert store.package("digest") == PACKAGE
+
+    def test_what_a_failed_transaction_wrote_is_gone_together(self, store: Store) -> None:
+        with pytest.raises(ZeroDivisionError), store.transaction() as tx:
+            tx.put_package(PACKAGE)
+            tx.insert_run(run_row())
+            raise ZeroDivisionError
+        assert store.find_run("r") is None
+        assert store.package("digest") is None
+
+    def test_transactions_of_several_threads_take_turns(self, store: Store) -> None:
+        run = self.add_run(store)
+
+        def add() -> None:
+            for _ in range(25):
+                with store.transaction() as tx:
+                    row = tx.run(run.key)
+                    assert row is not None
+                    tx.update_run(row._replace(steps=row.steps + 1))
+
+        threads = [threading.Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = store.run_at(run.key)
+        assert after is not None and after.steps == 100
+
+    def test_the_version_changes_with_every_commit(self, store: Store) -> None:
+        before = store.version()
+        self.add_run(store)
+        assert store.version() != before
+
+    # -- runs
+
+    def test_a_run_id_and_execution_are_taken_once(self, store: Store) -> None:
+        self.add_run(store)
+        with pytest.raises(RunExists):
+            self.add_run(store)
+
+    def test_a_run_id_alone_means_its_newest_execution(self, store: Store) -> None:
+        self.add_run(store)
+        second = self.add_run(store, execution=2)
+        assert store.find_run("r") == second
+        first = store.find_run("r", 1)
+        assert first is not None and first.execution == 1
+
+    def test_runs_are_listed_newest_first_and_by_page(self, store: Store) -> None:
+        rows = [self.add_run(store, f"r{n}", metadata='{"n": "%d"}' % (n % 2)) for n in range(5)]
+        assert store.runs(RunFilter()) == rows[::-1]
+        assert store.runs(RunFilter(limit=2, before=rows[3].key)) == [rows[2], rows[1]]
+        assert store.runs(RunFilter(metadata=(("n", "1"),))) == [rows[3], rows[1]]
+        assert store.runs(RunFilter(id="r2")) == [rows[2]]
+
+    def test_live_runs_can_be_listed_alone(self, store: Store) -> None:
+        live = self.add_run(store, "a")
+        self.add_run(store, "b", status="succeeded", ended_at=9)
+        assert store.runs(RunFilter(live=True)) == [live]
+
+    # -- steps
+
+    def test_steps_are_found_by_number_and_by_path(self, store: Store) -> None:
+        run = self.add_run(store)
+        rows = self.add_steps(store, run, 500)
+        with store.transaction() as tx:
+            assert sorted(tx.steps([row.id for row in rows])) == rows
+            assert sorted(tx.steps_at(run.key, [row.path for row in rows])) == rows
+            assert tx.steps([10**9]) == []
+
+    def test_two_runs_never_share_a_step(self, store: Store) -> None:
+        for id in ("a", "b"):
+            run = self.add_run(store, id)
+            with store.transaction() as tx:
+                tx.insert_steps([new_step(id=tx.reserve(1), run=run.key, path="root", parent=None)])
+        assert {row.run for run in store.runs(RunFilter()) for row in store.tree(run.key)} == {1, 2}
+
+    def test_a_subtree_is_what_follows_a_path_and_nothing_else(self, store: Store) -> None:
+        run = self.add_run(store)
+        paths = ["", "a", "a/b", "a[0]", "a[0]/b", "a@finally", "a@finally/_1", "ab", "ab/c", "b", "a0"]
+        with store.transaction() as tx:
+            first = tx.reserve(len(paths))
+            tx.insert_steps([new_step(id=first + n, run=run.key, path=path, parent=None) for n, path in enumerate(paths)])
+            assert [row.path for row in tx.below(run.key, "a")] == paths[1:7]
+            assert [row.path for row in tx.below(run.key, "")] == paths
+        assert [row.path for row in store.tree(run.key, "a")] == paths[1:7]
+
+    def test_all_that_may_change_of_a_step_is_written(self, store: Store) -> None:
+        run = self.add_run(store)
+        (row,) = self.add_steps(store, run)
+        changed = row._replace(
+            status="waiting", phase="steps", reason="x", queue="z", priority=3, rank=9, parked="timer", available_at=7,
+            attempt=2, lost=1, epoch=4, worker="w", leased_until=8, met=1, missed=2, children=3, alive=2, busy=1,
+            failures=1, cancellations=1, cancel="{}", fault="{}", winner="a", dedup_key="k", result="1", error="{}",
+            due=5, ended=6, ready_at=1, started_at=2, ended_at=3, kind="noop", scope="{}",
+        )  # fmt: skip
+        with store.transaction() as tx:
+            tx.update_steps([changed])
+        assert store.steps_at(run.key, [row.path]) == [changed]
+
+    def test_step_numbers_are_never_given_twice(self, store: Store) -> None:
+        run = self.add_run(store)
+        (row,) = self.add_steps(store, run)
+        with store.transaction() as tx:
+            tx.delete_steps([row.id])
+        (later,) = self.add_steps(store, run)
+        assert later.id > row.id
+
+    def test_needs_between_emitted_steps_are_kept(self, store: Store) -> None:
+        run = self.add_run(store)
+        with store.transaction() as tx:
+            first = tx.reserve(2)
+            rows = [new_step(id=first + n, run=run.key, path=str(n), parent=None) for n in range(2)]
+            edge = Edge(source=first, target=first + 1, ends=frozenset({"failed", "succeeded"}))
+            tx.insert_steps(rows, [edge])
+            assert tx.edges(first) == [edge]
+            tx.delete_steps([first])
+            assert tx.edges(first) == []
+
+    # -- leases
+
+    def test_a_claim_takes_the_highest_priority_then_the_earliest_turn(self, store: Store) -> None:
+        run = self.add_run(store)
+        late, early = self.add_steps(store, run, rank=5)[0], self.add_steps(store, run, rank=1)[0]
+        urgent = self.add_steps(store, run, rank=9, priority=1)[0]
+        assert [row.id for row in self.claim(store)] == [urgent.id, early.id, late.id]
+
+    def test_a_claim_raises_the_epoch_and_counts_an_attempt(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run)
+        (row,) = self.claim(store)
+        assert (row.status, row.epoch, row.attempt, row.worker, row.leased_until) == ("running", 1, 1, "w", 1000)
+        assert store.steps_at(run.key, [row.path]) == [row]
+
+    def test_a_claim_of_the_engines_own_work_counts_no_attempt(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, phase="gate")
+        assert self.claim(store)[0].attempt == 0
+
+    def test_a_step_is_claimed_once(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, 3)
+        first, second = self.claim(store, 2), self.claim(store, 2, worker="v")
+        assert (len(first), len(second), self.claim(store)) == (2, 1, [])
+        assert not {row.id for row in first} & {row.id for row in second}
+
+    def test_what_is_parked_is_neither_offered_nor_claimed(self, store: Store) -> None:
+        run = self.add_run(store)
+        for parked in ("timer", "slot", "paused"):
+            self.add_steps(store, run, parked=parked)
+        assert self.claim(store) == []
+        with store.transaction() as tx:
+            assert tx.offered() == []
+
+    def test_the_queues_with_work_are_offered(self, store: Store) -> None:
+        run = self.add_run(store)
+        for queue in ("b", "", "a", "b"):
+            self.add_steps(store, run, queue=queue)
+        with store.transaction() as tx:
+            assert tx.offered() == ["", "a", "b"]
+
+    def test_a_worker_claims_only_the_kinds_it_knows(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, kind="gpu")
+        known = self.add_steps(store, run, kind="noop")[0]
+        assert [row.id for row in self.claim(store, kinds=["noop", "http"])] == [known.id]
+
+    def test_renewing_prolongs_ones_own_leases_and_tells_which_they_are(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, 2)
+        (mine,), (other,) = self.claim(store, 1), self.claim(store, 1, worker="v")
+        with store.transaction() as tx:
+            assert [(row.id, row.leased_until) for row in tx.renew("w", 2000)] == [(mine.id, 2000)]
+            assert [row.id for row in tx.leased(expired_at=1500)] == [other.id]
+            assert [row.id for row in tx.leased(workers=["w"])] == [mine.id]
+
+    def test_leases_of_a_queue_are_counted(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, 3)
+        self.claim(store, 2)
+        with store.transaction() as tx:
+            assert (tx.in_flight("q"), tx.in_flight("other")) == (2, 0)
+
+    def test_timers_come_due_in_order(self, store: Store) -> None:
+        run = self.add_run(store)
+        late = self.add_steps(store, run, parked="timer", available_at=20)[0]
+        soon = self.add_steps(store, run, parked="timer", available_at=10)[0]
+        assert store.next_timer() == 10
+        with store.transaction() as tx:
+            assert [row.id for row in tx.due(15, 10)] == [soon.id]
+            assert [row.id for row in tx.due(99, 10)] == [soon.id, late.id]
+
+    def test_children_that_wait_for_a_place_come_in_order(self, store: Store) -> None:
+        run = self.add_run(store)
+        with store.transaction() as tx:
+            first = tx.reserve(3)
+            rows = [
+                new_step(id=first + n, run=run.key, path=str(n), parent=7, ordinal=2 - n)._replace(parked="slot")
+                for n in range(3)
+            ]
+            tx.insert_steps(rows)
+            assert [row.ordinal for row in tx.next_parked(7, 2)] == [0, 1]
+
+    def test_a_paused_runs_steps_are_held_and_offered_again(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, 2)
+        with store.transaction() as tx:
+            tx.hold(run.key, paused=True)
+        assert self.claim(store) == []
+        with store.transaction() as tx:
+            tx.hold(run.key, paused=False)
+        assert len(self.claim(store)) == 2
+
+    def test_the_lowest_turn_is_that_of_one_priority(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run, rank=4)
+        self.add_steps(store, run, rank=2, priority=1)
+        with store.transaction() as tx:
+            assert (tx.lowest_rank("q", 0), tx.lowest_rank("q", 1), tx.lowest_rank("other", 0)) == (4, 2, 0)
+
+    # -- what goes along
+
+    def test_a_queues_state_is_kept(self, store: Store) -> None:
+        row = QueueRow("q", 2, 0.5, 3, 1.25, 9, 0)
+        with store.transaction() as tx:
+            tx.put_queue(row)
+            assert tx.queue("q") == row
+            assert tx.queue("other") is None
+        assert store.queues() == [(row, 0, 0)]
+
+    def test_events_are_kept_in_order(self, store: Store) -> None:
+        run = self.add_run(store)
+        rows = [EventRow(run.key, n, 5, "log", None, "{}") for n in (1, 2, 3)]
+        with store.transaction() as tx:
+            tx.append_events(rows)
+            assert tx.last_event(run.key) == 3
+        assert store.events(run.key, after=1) == rows[1:]
+
+    def test_the_same_package_text_is_kept_once(self, store: Store) -> None:
+        for created_at in (0, 5):
+            with store.transaction() as tx:
+                tx.put_package(PACKAGE._replace(created_at=created_at))
+        assert store.package("digest") == PACKAGE
+
+    def test_an_artifact_of_the_same_name_replaces(self, store: Store) -> None:
+        run = self.add_run(store)
+        row = ArtifactRow(run.key, 1, "a", "uri", 3, "hash", "text/plain", "text", "{}", 5)
+        with store.transaction() as tx:
+            tx.put_artifacts([row])
+            tx.put_artifacts([row._replace(size=4)])
+        assert store.artifacts(run.key) == [row._replace(size=4)]
+
+    def test_steps_of_one_dedup_key_are_found_within_their_run(self, store: Store) -> None:
+        one, two = self.add_run(store, "a"), self.add_run(store, "b")
+        first = self.add_steps(store, one, dedup_key="k")[0]
+        self.add_steps(store, two, dedup_key="k")
+        with store.transaction() as tx:
+            assert tx.same_key(one.key, "k") == [first]
+
+    def test_workers_are_kept(self, store: Store) -> None:
+        row = WorkerRow("w", "host", 1, "boot", None, 1, 2, "running")
+        with store.transaction() as tx:
+            tx.put_worker(row)
+            tx.put_worker(row._replace(status="stopped"))
+        assert store.workers() == [row._replace(status="stopped")]
+
+    def test_of_a_removed_run_nothing_stays(self, store: Store) -> None:
+        run, other = self.add_run(store, "gone"), self.add_run(store, "stays")
+        (step,) = self.add_steps(store, run)
+        kept = self.add_steps(store, other)
+        with store.transaction() as tx:
+            tx.append_events([EventRow(run.key, 1, 5, "log", None, None)])
+            tx.put_artifacts([ArtifactRow(run.key, step.id, "a", None, 0, "", "", "", "{}", 5)])
+            tx.put_records("pkg", [Record(collection="c", key="k", data={})])
+            tx.remove_run(run.key)
+        assert store.find_run("gone") is None
+        assert store.events(run.key) == [] and store.artifacts(run.key) == [] and store.tree(run.key) == []
+        assert store.tree(other.key) == kept
+        assert store.package("digest") is not None
