@@ -18,8 +18,8 @@ from .clock import Clock
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo
 from .duration import parse_duration
 from .engine.decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
-from .errors import Permanent, StepFault, UserError
-from .executors import Executor, fault_outcome
+from .errors import Permanent, UserError
+from .executors import Executor
 from .faults import error_of
 from .logs import FileLog, log_file
 from .loops import combinations, fan_out, key_text
@@ -33,7 +33,7 @@ from .rows import RunRow, StepRow
 from .scope import Draws, Place, gathered, last_result, plan_node, resolve_step, scope_for
 from .spec import FanOut, Matrix, Repeat
 from .store.base import Store
-from .template import Expressions
+from .template import Expressions, TemplateError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -176,10 +176,8 @@ def decide(bench: Bench, row: StepRow) -> Report:
                 return until(lookup)
             case phase:
                 raise AssertionError(f"a step in phase {phase!r} was leased to the engine")
-    except (StepFault, UserError) as fault:
-        return Failed(error=error_of(fault))
-    except Exception as fault:  # a template error, or a fault of ours: the step fails, the worker lives
-        return Failed(error=error_of(fault))
+    except Exception as fault:  # whatever is wrong with the declaration, or with us: the step fails, the worker lives
+        return Failed(error=declared_wrong(fault))
 
 
 def stored(bench: Bench, value: Json) -> str:
@@ -228,7 +226,7 @@ def kind_scope(lookup: Lookup) -> dict[str, Json] | None:
     if node.inputs is None:
         return None
     assert not hasattr(node.step.body, "steps")
-    given = node.step.body.input if node.literal else lookup.render(node.step.body.input)  # type: ignore[union-attr]
+    given = node.step.body.input if node.literal else lookup.render(node.step.body.input)
     try:
         inputs = resolve(node.inputs, given or {}, what="input")
     except UserError as wrong:
@@ -257,7 +255,14 @@ def prepare(bench: Bench, row: StepRow, token: CancelToken, *, worker: str) -> A
         return attempt(lookup, token, masking, worker)
     except Exception as fault:  # whatever is wrong with the step's declaration is the step's failure
         context = StepContext(ports=Ports(masking=masking))
-        return fault_outcome(fault, context)
+        return context.failed(Failed(error=declared_wrong(fault)))
+
+
+def declared_wrong(fault: Exception) -> Error:
+    """The error of a step that could not be rendered: trying again will not mend it."""
+    if isinstance(fault, TemplateError):
+        return Error(code="template_error", message=fault.message, type="TemplateError", permanent=True)
+    return error_of(fault)
 
 
 def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str) -> Attempt:

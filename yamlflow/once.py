@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from . import scheduler
 from .attempt import Bench, decide, prepare
+from .context import StepContext
 from .engine.commands import report, transact
 from .engine.follow import settle
 from .engine.leasing import Wanted, lease
 from .executors import Executor, execute, execute_async
 from .outcome import Failed, Outcome
-from .context import StepContext
 from .ports import CancelToken
 from .rows import EventRow, StepRow
 from .worker import Cycle, Settings

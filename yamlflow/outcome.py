@@ -51,7 +51,8 @@ class Error:
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> Error:
         """The error that ``to_json`` wrote."""
-        return cls(**{name: value.get(name) for name in cls.__dataclass_fields__ if name in value})
+        fields: dict[str, Any] = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,12 @@ def scope_for(place: Place, names: Iterable[tuple[str, ...]]) -> dict[str, Json]
 def around(place: Place) -> Iterator[tuple[str, Node]]:
     """The groups and loops whose names a step sees, from the nearest outwards, up to the border of its kind."""
     paths = ancestors(place.row.path)
+    if place.row.phase == "until":
+        # The condition speaks of the iteration that has just ended: it sees that group's steps too.
+        last = f"{place.row.path}[{place.row.children - 1}]"
+        node = place.node_at(last)
+        if node is not None and node.inputs is None:
+            yield last, node
     if place.row.phase in INSIDE:
         yield place.row.path, place.node
         if place.node.inputs is not None:

@@ -8,6 +8,7 @@ from every change that others commit.
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import socket
@@ -291,9 +292,9 @@ class Worker:
         if not canceling:
             return
         for step, (_, token, _) in self._busy.items():
-            row = work.find_known(step)
-            if row is not None and row.cancel is not None:
-                cancel_token(token, row)
+            known = work.find_known(step)
+            if known is not None and known.cancel is not None:
+                cancel_token(token, known)
 
     def _dead_workers(self) -> list[str]:
         host, boot = socket.gethostname(), boot_id()
@@ -391,7 +392,5 @@ class Worker:
 
 def cancel_token(token: CancelToken, row: StepRow) -> None:
     """Tell a running step why it is to stop."""
-    import json
-
     why = json.loads(row.cancel or "{}")
     token.cancel(why.get("reason") or f"canceled ({why.get('origin')})", by=why.get("by"))

@@ -13,13 +13,10 @@ from ..lifecycle import is_over, moved
 from ..outcome import Error
 from ..plan import ENGINE_QUEUE, Node, child_path
 from ..rows import StepRow
-from ..spec import Group, Repeat
+from ..spec import Repeat
 from .begin import make_due, offer, open_group, start
 from .ends import cancel_children, end, finish, skip
 from .work import Work
-
-#: The field of ``Group`` that holds each handler.
-HANDLER_STEPS = {"on_failure": "on_failure", "on_cancel": "on_cancel", "finally": "final"}
 
 
 def settle(work: Work) -> None:
@@ -134,7 +131,7 @@ def advance(work: Work, row: StepRow, node: Node, stage: str) -> None:
         if name == "handler":
             handler = lifecycle.handler_for(group, verdict)
         if handler is not None:
-            open_handler(work, row, group, handler, name)
+            open_handler(work, row, handler, name)
             return
         if name == "outputs" and verdict == "succeed" and group.outputs is not None and row.result is None:
             offer(work, row, phase="outputs", queue=ENGINE_QUEUE)
@@ -142,10 +139,8 @@ def advance(work: Work, row: StepRow, node: Node, stage: str) -> None:
     finish(work, row, lifecycle.group_verdict(row, node), result=row.result)
 
 
-def open_handler(work: Work, row: StepRow, group: Group, name: str, stage: str) -> None:
+def open_handler(work: Work, row: StepRow, name: str, stage: str) -> None:
     """Let a handler's steps begin; the group waits for them."""
-    step: Step | None = getattr(group, HANDLER_STEPS[name])
-    assert step is not None
     path = f"{row.path}@{name}"
     if row.status == "running":
         row = moved(row, "wait", worker=None, leased_until=None)
