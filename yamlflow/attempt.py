@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from .clock import Clock
@@ -27,16 +27,13 @@ from .outcome import Error, Failed, Json
 from .packages import Plans
 from .plan import Node, parent_path
 from .plugins import Plugins
-from .ports import ArtifactStore, CancelToken, Limits, LogSink, Masking, Ports, ProcessGuard
+from .ports import ArtifactStore, CancelToken, Limits, LogSink, Masking, Ports, ProcessGuard, forget
 from .projections import Projections
 from .rows import RunRow, StepRow
 from .scope import Draws, Place, gathered, last_result, plan_node, resolve_step, scope_for
 from .spec import FanOut, Matrix, Repeat
 from .store.base import Store
 from .template import Expressions, TemplateError
-
-if TYPE_CHECKING:
-    import sqlite3
 
 #: What a process gets of the worker's own environment.
 PASSED = ("PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR")
@@ -247,12 +244,18 @@ def until(lookup: Lookup) -> Report:
 # -- calls ---------------------------------------------------------------------------------------------------------
 
 
-def prepare(bench: Bench, row: StepRow, token: CancelToken, *, worker: str) -> Attempt | Failed:
+#: Takes what a step says of how far it is.
+Progress = Callable[[Mapping[str, Json]], None]
+
+
+def prepare(
+    bench: Bench, row: StepRow, token: CancelToken, *, worker: str, progress: Progress = forget
+) -> Attempt | Failed:
     """Everything an executor needs for one attempt, or why it cannot be had."""
     masking = Masking()
     try:
         lookup = Lookup(bench, row)
-        return attempt(lookup, token, masking, worker)
+        return attempt(lookup, token, masking, worker, progress)
     except Exception as fault:  # whatever is wrong with the step's declaration is the step's failure
         context = StepContext(ports=Ports(masking=masking))
         return context.failed(Failed(error=declared_wrong(fault)))
@@ -265,7 +268,7 @@ def declared_wrong(fault: Exception) -> Error:
     return error_of(fault)
 
 
-def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str) -> Attempt:
+def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, progress: Progress) -> Attempt:
     """Render a call's input and environment and lend it its ports."""
     bench, row, run, node = lookup.bench, lookup.row, lookup.run, lookup.node
     call = node.call
@@ -298,32 +301,30 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str) -
         deadline_at=deadline,
         kill_grace=node.kill_grace / 1000,
         keep=lookup.render(dict(step.artifacts)) if step.artifacts else {},
-        ports=ports(lookup, token, masking, log),
+        ports=ports(lookup, token, masking, log, progress),
     )
     return Attempt(row, run, executor, context, lookup.draws, log, deadline)
 
 
-def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink) -> Ports:
+def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, progress: Progress) -> Ports:
     """What the worker lends."""
     bench, run = lookup.bench, lookup.run
-    projection = lookup.plan.package.projection.get("name") or run.package
+    declared = lookup.plan.package.projection
+    name, folder = declared.get("name") or run.package, declared.get("migrations")
+    migrations = Path(run.folder or ".") / folder if folder else None
     return Ports(
         masking=masking,
         log=log,
         artifacts=bench.artifacts,
         results=lambda name: result_for(lookup, name),
-        projection=lambda: open_projection(bench, projection),
+        projection=lambda: bench.projections.open(name, migrations=migrations),
         cancel=token,
         guard=bench.guard,
         clock=bench.clock,
         limits=bench.limits,
+        progress=progress,
         render_document=lambda text, values: render_document(lookup, text, values),
     )
-
-
-def open_projection(bench: Bench, name: str) -> sqlite3.Connection:
-    """The package's projection, with every record applied."""
-    return bench.projections.open(name)
 
 
 def render_document(lookup: Lookup, text: str, values: Mapping[str, Json]) -> str:

@@ -69,3 +69,8 @@ def to_datetime(milliseconds: int) -> datetime:
 def to_text(milliseconds: int) -> str:
     """A time of the core as ISO 8601 in UTC with milliseconds: ``2026-11-22T03:24:00.000Z``."""
     return to_datetime(milliseconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def wait(milliseconds: int) -> None:
+    """Let time pass in this thread; a signal's handler runs meanwhile."""
+    time.sleep(milliseconds / 1000)

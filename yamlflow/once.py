@@ -28,7 +28,10 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
     while True:
         with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
             slots = settings.slots - cycle.processed
-            wanted = Wanted(worker=name, slots=slots, until=steady + settings.lease, queues=settings.queues, taken=taken)
+            wanted = Wanted(
+                worker=name, slots=slots, until=steady + settings.lease, queues=settings.queues,
+                kinds=settings.kinds, runs=settings.runs, taken=taken,
+            )  # fmt: skip
             steps = lease(work, wanted).steps
         if not steps:
             return cycle

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from .errors import Permanent
 from .outcome import Json
 
 MARK = "create table if not exists _yamlflow_mark (one integer primary key check (one = 1), seq integer not null)"
@@ -47,12 +48,17 @@ class Projections:
 
         return sorted(unquote(file.stem) for file in self._folder.glob("*.db"))
 
-    def open(self, name: str) -> sqlite3.Connection:
-        """A connection in autocommit to a projection that holds every committed record; the caller closes it."""
+    def open(self, name: str, *, migrations: Path | None = None) -> sqlite3.Connection:
+        """A connection in autocommit to a projection that holds every committed record; the caller closes it.
+
+        ``migrations`` is a folder of ``NNN_name.sql`` files; each is applied once, in the order of their names.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path(name), timeout=30, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("pragma journal_mode = wal")
+            if migrations is not None:
+                migrate(connection, migrations)
             self.catch_up(name, connection)
         except BaseException:
             connection.close()
@@ -79,6 +85,39 @@ class Projections:
         # Only what the projection's own disk holds may go from the store.
         connection.execute("pragma wal_checkpoint(full)")
         self._source.forget_records(name, seq)
+
+
+def migrate(connection: sqlite3.Connection, folder: Path) -> None:
+    """Apply the files that this projection has not seen, each in a transaction of its own."""
+    files = sorted(file for file in folder.glob("*.sql") if file.name[:1].isdigit())
+    if not files:
+        raise Permanent("bad_input", f"projection.migrations: {folder} holds no file like 001_name.sql")
+    connection.execute("create table if not exists _yamlflow_migrations (name text primary key)")
+    for file in files:
+        connection.execute("begin immediate")
+        try:
+            if not connection.execute("select 1 from _yamlflow_migrations where name = ?", (file.name,)).fetchone():
+                run_script(connection, file)
+                connection.execute("insert into _yamlflow_migrations values (?)", (file.name,))
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        connection.execute("commit")
+
+
+def run_script(connection: sqlite3.Connection, file: Path) -> None:
+    """Every statement of a file within the open transaction (``executescript`` would commit it)."""
+    statement = ""
+    for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            try:
+                connection.execute(statement)
+            except sqlite3.Error as wrong:
+                raise Permanent("bad_input", f"{file}: {wrong}, in: {statement.strip()[:200]}") from wrong
+            statement = ""
+    if statement.strip():
+        raise Permanent("bad_input", f"{file}: the last statement is not complete: {statement.strip()[:200]}")
 
 
 def apply(connection: sqlite3.Connection, batch: Iterable[tuple[int, str, str, str]]) -> None:

@@ -64,6 +64,7 @@ class Runtime:
         lease_duration: float = 30,
         queues: Collection[str] | None = None,
         kinds: Collection[str] | None = None,
+        runs: Collection[int] | None = None,
         artifacts: ArtifactStore | None = None,
         plugins: Sequence[str | Path] | Plugins = (),
         home: str | Path | None = None,
@@ -88,7 +89,7 @@ class Runtime:
         self._packages: dict[str, Loaded] = {}
         self._settings = Settings(
             name=worker_id, slots=max_workers, lease=round(lease_duration * 1000), poll=round(poll_interval * 1000),
-            queues=queues, kinds=kinds,
+            queues=queues, kinds=kinds, runs=runs,
         )  # fmt: skip
         self._on_event = on_event
         self._worker: Worker | None = None

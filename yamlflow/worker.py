@@ -26,7 +26,7 @@ from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreUnavailable
 from .executors import execute, execute_async, timed_out
-from .outcome import Failed, Outcome
+from .outcome import Failed, Json, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow, WorkerRow
 
@@ -56,6 +56,8 @@ class Settings:
     poll: int = 250
     queues: Collection[str] | None = None
     kinds: Collection[str] | None = None
+    #: Only these runs, by key, as they stand in the collection at each turn; None is all.
+    runs: Collection[int] | None = None
 
 
 @dataclass
@@ -91,6 +93,8 @@ class Worker:
         #: Calls in hand: step -> (its lease's epoch, how to tell it to stop, the attempt).
         self._busy: dict[int, tuple[int, CancelToken, Attempt | None]] = {}
         self._ended: list[Ended] = []
+        #: What steps in hand say of how far they are, until it is told to the log.
+        self._progress: dict[int, Json] = {}
         self._turn = 0
         self._seen_version = -1
         self._renewed = 0
@@ -164,6 +168,8 @@ class Worker:
                 settle(work)
                 self._more = scheduler.tick(work, steady=steady, dead=dead)
                 settle(work)
+                if looking:
+                    self._tell_progress(work)
                 if renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
                 leased = self._lease(work, steady)
@@ -238,6 +244,14 @@ class Worker:
                 work.event(row.run, "step.drawn", row.path, one.drawn)
         report(work, step=one.step, epoch=one.epoch, worker=self.name, outcome=one.outcome)
 
+    def _tell_progress(self, work: Work) -> None:
+        """Add to the log how far steps are: the latest word of each, about once a second."""
+        while self._progress:
+            step, progress = self._progress.popitem()
+            row = work.find(step)
+            if row is not None and row.status == "running":
+                work.event(row.run, "step.progress", row.path, progress)
+
     def _end_overdue(self, steady: int) -> None:
         """A plain function cannot be made to stop: its attempt is over at the deadline, whatever it still does."""
         for step, (epoch, token, attempt) in list(self._busy.items()):
@@ -261,6 +275,7 @@ class Worker:
             Wanted(
                 worker=self.name, slots=self.settings.slots - len(self._busy), until=steady + self.settings.lease,
                 turn=self._turn, queues=self.settings.queues, kinds=self.settings.kinds,
+                runs=self.settings.runs,
             ),
         )  # fmt: skip
         self._token_at = leased.token_at
@@ -311,7 +326,9 @@ class Worker:
             self._ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
             return
         token = CancelToken()
-        prepared = prepare(self.bench, row, token, worker=self.name)
+        prepared = prepare(
+            self.bench, row, token, worker=self.name, progress=lambda said: self._progress.update({row.id: dict(said)})
+        )
         if isinstance(prepared, Failed):
             self._ended.append(Ended(row.id, row.epoch, prepared))
             return

@@ -39,10 +39,23 @@ def transact(
         work = Work(tx, plan_of, now=clock.now(), chance=clock.random)
         yield work
         settle(work)
+        keep_event_limits(work)
         work.flush()
     if on_event is not None:
         for event in work.told:
             on_event(event)
+
+
+def keep_event_limits(work: Work) -> None:
+    """Fail runs whose log has passed ``limits.events``."""
+    for key, events in work.lengths():
+        limit = work.plan(key).package.max_events
+        if limit is not None and events > limit:
+            root = work.at(key, "")
+            if root is not None and root.phase == "steps" and root.reason is None:
+                message = f"the run has {events} events, and limits.events is {limit}"
+                stop_group(work, root, Error(code="limit_exceeded", message=message, permanent=True), "limit")
+                settle(work)
 
 
 # -- starting ------------------------------------------------------------------------------------------------------

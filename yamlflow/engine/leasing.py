@@ -29,6 +29,8 @@ class Wanted:
     queues: Collection[str] | None = None
     #: Only these kinds; None is all.
     kinds: Collection[str] | None = None
+    #: Only these runs, by key; None is all.
+    runs: Collection[int] | None = None
     #: How many of each queue this cycle has had already: in one cycle a queue gives at most its ``max_in_flight``.
     taken: Mapping[str, int] = field(default_factory=dict)
 
@@ -108,5 +110,6 @@ def take_tokens(work: Work, wanted: Wanted, policy: QueueRow, free: int) -> tupl
 def claim(work: Work, wanted: Wanted, queue: str, limit: int) -> list[StepRow]:
     """Lease from one queue."""
     return work.tx.claim(
-        queue, limit=limit, worker=wanted.worker, until=wanted.until, now=work.now, kinds=wanted.kinds
-    )
+        queue, limit=limit, worker=wanted.worker, until=wanted.until, now=work.now, kinds=wanted.kinds,
+        runs=wanted.runs,
+    )  # fmt: skip

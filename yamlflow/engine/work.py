@@ -205,6 +205,10 @@ class Work:
             last = self._last[run] = self.tx.last_event(run)
         return last
 
+    def lengths(self) -> list[tuple[int, int]]:
+        """The runs whose log grew in this transaction, with the number of their last event."""
+        return list(self._last.items())
+
     def turn(self, queue: str, priority: int, run: int) -> int:
         """The next turn of a run in a queue: one round behind what is served now, and each further step one later."""
         key = (queue, priority, run)

@@ -97,8 +97,9 @@ class LeaseTransaction(Protocol):
         """How many steps of a queue are leased."""
 
     def claim(
-        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None
-    ) -> list[StepRow]:
+        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None,
+        runs: Collection[int] | None = None,
+    ) -> list[StepRow]:  # fmt: skip
         """Lease up to ``limit`` steps, highest priority and earliest turn first; their epoch is raised."""
 
     def next_parked(self, parent: int, limit: int) -> list[StepRow]:

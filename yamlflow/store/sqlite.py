@@ -150,9 +150,12 @@ class SqliteTransaction:
         return int(self._db.execute(IN_FLIGHT, (queue,)).fetchone()[0])
 
     def claim(
-        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None
-    ) -> list[StepRow]:
+        self, queue: str, *, limit: int, worker: str, until: int, now: int, kinds: Collection[str] | None = None,
+        runs: Collection[int] | None = None,
+    ) -> list[StepRow]:  # fmt: skip
         clause = "" if kinds is None else f"and (kind = '' or kind in ({', '.join('?' * len(kinds))}))"
+        if runs is not None:
+            clause += f" and run in ({', '.join(map(str, map(int, runs)))})"
         parameters = (worker, until, now, queue, *(kinds or ()), limit)
         rows = self._db.execute(CLAIM.format(kinds=clause), parameters).fetchall()
         return sorted((StepRow._make(row) for row in rows), key=lambda row: (-row.priority, row.rank, row.id))
