@@ -1,0 +1,243 @@
+"""Secrets out of texts: every occurrence reads ``***``. Pure; knows values, not where they come from.
+
+A secret is found as it is, within base64 (at any of the three places where it may begin, both alphabets, broken into
+lines or not), URL-escaped and JSON-escaped, and where occurrences overlap they are masked as one. Of a secret of
+several lines every line of at least 8 characters is masked by itself too, as programs print them one by one; shorter
+lines are ordinary words. A text that was cut in the middle of a secret shows the piece: mask first, then shorten.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from .errors import UserError
+from .outcome import Json
+
+MASK = "***"
+#: Shorter secrets are refused: half of every text would be masked.
+SHORTEST = 4
+#: Shorter lines of a secret of several lines are not masked by themselves.
+SHORTEST_LINE = 8
+#: Base64 of at least this length may be broken into lines.
+BROKEN = 16
+
+#: From and to behind, in a text.
+Region = tuple[int, int]
+
+
+class Masker:
+    """Masks a set of secrets. Raises ``UserError`` for one that is too short to be told from ordinary text."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        exact: set[str] = set()
+        broken: set[str] = set()
+        for value in dict.fromkeys(values):
+            for part in _parts(value):
+                exact |= _escaped(part)
+                encoded = _base64(part)
+                broken |= {text for text in encoded if len(text) >= BROKEN}
+                exact |= {text for text in encoded if len(text) < BROKEN}
+        self._exact, self._broken = exact, broken
+        self._finder = _Finder(exact, broken) if exact else None
+
+    def mask(self, text: str) -> str:
+        """The text with every occurrence as ``***``; the very same object when there is none."""
+        return text if self._finder is None else self._finder.replace(text)
+
+    def contains(self, value: Json) -> bool:
+        """Whether a secret occurs anywhere in a JSON value: in its texts, keys or numbers."""
+        if self._finder is None:
+            return False
+        search = self._finder.pattern.search
+        pending = [value]
+        while pending:
+            item = pending.pop()
+            if isinstance(item, str):
+                if search(item):
+                    return True
+            elif isinstance(item, Mapping):
+                pending.extend(item)
+                pending.extend(item.values())
+            elif isinstance(item, list | tuple):
+                pending.extend(item)
+            elif isinstance(item, int | float) and not isinstance(item, bool) and search(repr(item)):
+                return True
+        return False
+
+    def stream(self) -> StreamMasker:
+        """For one stream of text in pieces."""
+        return StreamMasker(self._finder)
+
+    def byte_stream(self) -> ByteStreamMasker:
+        """For one stream of bytes in pieces, in which secrets stand in UTF-8."""
+        return ByteStreamMasker(StreamMasker(self._byte_finder))
+
+    @functools.cached_property
+    def _byte_finder(self) -> _Finder | None:
+        """Finds UTF-8 in bytes that were read as Latin-1, one character a byte."""
+        exact, broken = ({_utf8(form).decode("latin-1") for form in forms} for forms in (self._exact, self._broken))
+        return _Finder(exact, broken) if exact else None
+
+
+class StreamMasker:
+    """Masks a stream piece by piece, across the borders of pieces.
+
+    What could be the beginning of a secret is held back until the next piece or ``flush`` shows whether it is one.
+    """
+
+    def __init__(self, finder: _Finder | None) -> None:
+        self._finder = finder
+        self._held = ""
+        #: How many characters of what is held are part of an occurrence whose mask is out already.
+        self._covered = 0
+
+    def feed(self, chunk: str) -> str:
+        """What is certain of the stream with this piece, masked."""
+        if self._finder is None:
+            return chunk
+        buffer = self._held + chunk
+        return self._pass(self._finder, buffer, self._finder.certain(buffer))
+
+    def flush(self) -> str:
+        """The rest, masked; empty when nothing is held. The stream begins anew after it."""
+        if self._finder is None or not self._held:
+            return ""
+        return self._pass(self._finder, self._held, len(self._held))
+
+    def _pass(self, finder: _Finder, buffer: str, cut: int) -> str:
+        """What stands before ``cut``, masked; the rest is held."""
+        out: list[str] = []
+        place = covered = self._covered
+        for start, end in finder.regions(buffer, covered):
+            if start >= cut:
+                break
+            if start >= covered:
+                out += (buffer[place:start], MASK)
+            place = end
+        if place < cut:
+            out.append(buffer[place:cut])
+        self._held = buffer[cut:]
+        self._covered = max(0, place - cut)
+        return "".join(out)
+
+
+class ByteStreamMasker:
+    """The same for bytes; what is no UTF-8 passes as it is."""
+
+    def __init__(self, stream: StreamMasker) -> None:
+        self._stream = stream
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What is certain of the stream with this piece, masked."""
+        return self._stream.feed(chunk.decode("latin-1")).encode("latin-1")
+
+    def flush(self) -> bytes:
+        """The rest, masked; empty when nothing is held."""
+        return self._stream.flush().encode("latin-1")
+
+
+class _Finder:
+    """Finds the forms of secrets in texts; ``broken`` ones may have line ends anywhere within them."""
+
+    def __init__(self, exact: Iterable[str], broken: Iterable[str]) -> None:
+        self.exact, self.broken = sorted(exact), sorted(broken)
+        sources = [(form, re.escape(form)) for form in self.exact]
+        sources += [(form, "(?:\r?\n)?".join(map(re.escape, form))) for form in self.broken]
+        self.pattern = re.compile(_alternatives(sources))
+        self.longest = max([*map(len, self.exact), *(3 * len(form) for form in self.broken)])
+        self.firsts = {form[0] for form in (*self.exact, *self.broken)}
+
+    def replace(self, text: str) -> str:
+        """The text with its occurrences masked."""
+        out: list[str] = []
+        place = 0
+        for start, end in self.regions(text):
+            out += (text[place:start], MASK)
+            place = end
+        return "".join((*out, text[place:])) if out else text
+
+    def regions(self, text: str, covered: int = 0) -> Iterator[Region]:
+        """Where the forms are, overlapping ones as one; the first ``covered`` characters count as one."""
+        start, end, place = 0, covered, 0
+        while (match := self.pattern.search(text, place)) is not None:
+            if match.start() >= end:
+                if end > start:
+                    yield start, end
+                start = match.start()
+            end = max(end, match.end())
+            place = match.start() + 1
+        if end > start:
+            yield start, end
+
+    def certain(self, text: str) -> int:
+        """How much of a text nothing that follows can make part of a form that begins in it."""
+        for place in range(max(0, len(text) - self.longest + 1), len(text)):
+            if text[place] in self.firsts and self._begins(text[place:]):
+                return place
+        return len(text)
+
+    def _begins(self, rest: str) -> bool:
+        """Whether a form longer than ``rest`` begins with it."""
+        if any(form.startswith(rest) for form in self.exact if len(form) > len(rest)):
+            return True
+        joined = rest.replace("\r", "").replace("\n", "")
+        return any(form.startswith(joined) for form in self.broken if len(form) > len(joined))
+
+
+def _parts(value: object) -> Iterator[str]:
+    """A secret, what it is without white space around it, and its longer lines."""
+    if not isinstance(value, str):
+        raise UserError("A secret must be a text.")
+    bare = value.strip()
+    if len(bare) < SHORTEST:
+        raise UserError(
+            f"A secret has fewer than {SHORTEST} characters: masking it would garble every text. Use a longer one."
+        )
+    yield value
+    yield bare
+    lines = bare.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= SHORTEST_LINE)
+
+
+def _escaped(value: str) -> set[str]:
+    """A text as it is, and as JSON (also within JSON) and URLs write it."""
+    from urllib.parse import quote, quote_plus
+
+    forms = {value}
+    for ascii_only in (True, False):
+        inner = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
+        forms |= {inner, inner.replace("/", "\\/"), json.dumps(inner, ensure_ascii=ascii_only)[1:-1]}
+        forms.add(re.sub(r"\\u[0-9a-f]{4}", lambda code: "\\u" + code[0][2:].upper(), inner))
+    data = _utf8(value)
+    for url in (quote(data, safe=""), quote(data, safe="/"), quote_plus(data)):
+        forms |= {url, re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), url)}
+    return forms
+
+
+def _base64(value: str) -> set[str]:
+    """The characters that a text's bytes alone decide, for the three places in a group of three where it may begin."""
+    import base64
+
+    data, forms = _utf8(value), set()
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + data).decode().rstrip("=")
+        whole = (before + len(data)) * 8 // 6
+        form = encoded[(0, 2, 3)[before] : whole]
+        forms |= {form, form.translate(str.maketrans("+/", "-_"))}
+    return forms
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _alternatives(sources: list[tuple[str, str]]) -> str:
+    """One pattern for all forms, told apart by their first characters, the longest of each first."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for form, source in sorted(sources, key=lambda pair: len(pair[0]), reverse=True):
+        groups.setdefault(form[0], []).append((form, source))
+    return "|".join("(?:" + "|".join(source for _, source in group) + ")" for group in groups.values())
