@@ -1,0 +1,283 @@
+"""Who supplies kinds, and that a bad plugin harms nobody else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yamlflow import Succeeded, executor
+from yamlflow.errors import PluginError
+from yamlflow.executors.builtin import KINDS
+from yamlflow.plugins import Plugins, load
+from yamlflow.testing import run_executor
+
+
+def write(folder: Path, **modules: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    return folder
+
+
+def plugins(folder: Path, **modules: str) -> Plugins:
+    return load([write(folder, **modules)], entry_points=False)
+
+
+ECHO = """
+    from yamlflow import executor
+
+    @executor("hello/echo")
+    def echo(message: str) -> dict:
+        "Say it again."
+        return {"echoed": message}
+"""
+
+
+def test_the_built_in_kinds_come_by_the_public_hook() -> None:
+    found = load(entry_points=False)
+    assert set(found.executors) == set(KINDS)
+    assert set(found.origins.values()) == {"built in"}
+    assert found.manager.get_plugin("built in") is not None
+    assert not found.broken
+
+
+def test_a_module_in_a_folder_supplies_its_decorated_functions(tmp_path: Path) -> None:
+    found = plugins(tmp_path, hello=ECHO)
+    echo = found.executors["hello/echo"]
+    assert run_executor(echo, {"message": "hi"}) == Succeeded(result={"echoed": "hi"})
+    assert echo.summary == "Say it again."
+    assert found.origins["hello/echo"] == f"{tmp_path / 'hello.py'}:4"
+    assert found.folders == (tmp_path,)
+    assert not found.broken
+
+
+def test_a_module_may_supply_by_hooks_or_by_both(tmp_path: Path) -> None:
+    found = plugins(
+        tmp_path,
+        both="""
+        from yamlflow import executor, hookimpl
+
+        @executor("both/plain")
+        def plain() -> int:
+            return 1
+
+        @executor("both/hooked")
+        def hooked() -> int:
+            return 2
+
+        @hookimpl
+        def yamlflow_executors():
+            return [hooked]
+
+        @hookimpl
+        def yamlflow_filters():
+            return {"shout": lambda text: text.upper()}
+
+        @hookimpl
+        def yamlflow_secrets(name):
+            return {"TOKEN": "s3cret"}.get(name)
+        """,
+    )
+    assert {"both/plain", "both/hooked"} <= set(found.executors)
+    assert found.filters["shout"]("a") == "A"
+    assert found.secret("TOKEN") == "s3cret"
+    assert found.secret("OTHER") is None
+
+
+def test_what_a_module_imported_is_not_supplied_again(tmp_path: Path) -> None:
+    found = plugins(tmp_path, hello=ECHO, other="from .hello import echo\nfrom hello import echo as again")
+    assert not found.broken
+    assert "hello/echo" in found.executors
+
+
+def test_a_package_folder_is_one_plugin(tmp_path: Path) -> None:
+    write(tmp_path / "shop", __init__="from .till import till", till=ECHO.replace("def echo", "def till"))
+    (tmp_path / "shop/__init__.py").write_text(
+        "from yamlflow import hookimpl\nfrom .till import till\n"
+        "@hookimpl\ndef yamlflow_executors():\n    return [till]\n"
+    )
+    assert "hello/echo" in load([tmp_path], entry_points=False).executors
+
+
+def test_files_that_begin_with_an_underscore_are_no_plugins(tmp_path: Path) -> None:
+    found = plugins(tmp_path, _helper="raise RuntimeError('not to be imported')")
+    assert not found.broken
+
+
+def test_a_kind_claimed_twice_is_an_error_that_names_both(tmp_path: Path) -> None:
+    with pytest.raises(PluginError) as caught:
+        plugins(tmp_path, one=ECHO, two=ECHO)
+    assert "hello/echo" in str(caught.value)
+    assert f"{tmp_path / 'one.py'}:4" in str(caught.value)
+    assert f"{tmp_path / 'two.py'}:4" in str(caught.value)
+
+
+def test_a_built_in_kind_cannot_be_taken(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="built in"):
+        plugins(tmp_path, mine=ECHO.replace("hello/echo", "shell"))
+
+
+def test_a_filter_claimed_twice_is_an_error(tmp_path: Path) -> None:
+    text = "from yamlflow import hookimpl\n@hookimpl\ndef yamlflow_filters():\n    return {'same': lambda x: x}\n"
+    with pytest.raises(PluginError, match='filter "same" is claimed twice'):
+        plugins(tmp_path, one=text, two=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("\n\nimport nosuch_module_at_all", 3, "ModuleNotFoundError"),
+        ("x = 1\n1/0", 2, "ZeroDivisionError"),
+        ("def f(:\n", 1, "SyntaxError"),
+        ("import sys\nsys.exit(3)", 2, "SystemExit"),
+        ("from yamlflow import executor\n@executor('a b')\ndef f(): ...", 2, "PluginError"),
+        ("from yamlflow import hookimpl\n@hookimpl\ndef yamlflow_of_the_future(x): ...", 0, "yamlflow_of_the_future"),
+        ("from yamlflow import hookimpl\n@hookimpl\ndef yamlflow_secrets(name, more): ...", 0, "more"),
+        ("from yamlflow import hookimpl\n@hookimpl\ndef yamlflow_executors():\n    return [len]", 0, "no executor"),
+        ("from yamlflow import hookimpl\n@hookimpl\ndef yamlflow_executors():\n    1/0", 4, "ZeroDivisionError"),
+    ],
+)
+def test_a_broken_plugin_is_told_of_and_harms_no_other(tmp_path: Path, text: str, line: int, cause: str) -> None:
+    found = plugins(tmp_path, hello=ECHO, broken=text)
+    assert "hello/echo" in found.executors
+    (broken,) = found.broken
+    assert broken.file == str(tmp_path / "broken.py")
+    assert broken.line == line
+    assert cause in broken.cause
+    assert cause in str(broken)
+
+
+def test_a_broken_plugin_names_the_kinds_it_would_have_supplied(tmp_path: Path) -> None:
+    (broken,) = plugins(tmp_path, broken=textwrap.dedent(ECHO) + "\n1/0").broken
+    assert broken.kinds == ("hello/echo",)
+
+
+def test_a_folder_or_file_that_anybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    open_folder = write(tmp_path / "open", hello=ECHO)
+    open_folder.chmod(0o777)
+    mixed = write(tmp_path / "mixed", hello=ECHO, other=ECHO.replace("hello/echo", "other"))
+    (mixed / "hello.py").chmod(0o666)
+    found = load([open_folder, mixed], entry_points=False)
+    assert [broken.file for broken in found.broken] == [str(open_folder), str(mixed / "hello.py")]
+    assert "anybody may write" in found.broken[0].cause
+    assert found.folders == (mixed,)
+    assert "other" in found.executors
+    assert "hello/echo" not in found.executors
+
+
+def test_a_folder_that_is_not_there_or_named_twice_is_no_trouble(tmp_path: Path) -> None:
+    folder = write(tmp_path / "plugins", hello=ECHO)
+    (tmp_path / "link").symlink_to(folder)
+    found = load([folder, tmp_path / "nosuch", tmp_path / "link", folder], entry_points=False)
+    assert found.folders == (folder,)
+
+
+def test_siblings_see_one_another_and_nobody_else_sees_them(tmp_path: Path) -> None:
+    text = """
+        import json
+        from . import helper_of_mine
+        import helper_of_mine as again
+        import parts.inner
+        from parts import inner
+        from yamlflow import executor
+
+        @executor("s/seen")
+        def seen() -> list:
+            import helper_of_mine
+            return [helper_of_mine.NAME, again.NAME, inner.NAME, parts.inner.NAME, json.dumps(1)]
+    """
+    write(tmp_path / "a", one=text, helper_of_mine="NAME = 'a'", json="raise RuntimeError('shadows')")
+    (tmp_path / "a/json.py").rename(tmp_path / "a/_json.py")
+    write(tmp_path / "a/parts", __init__="", inner="NAME = 'inner a'")
+    write(tmp_path / "b", one=text, helper_of_mine="NAME = 'b'")
+    write(tmp_path / "b/parts", __init__="", inner="NAME = 'inner b'")
+    before, path = set(sys.modules), list(sys.path)
+    found = [load([tmp_path / name], entry_points=False) for name in "ab"]
+    assert not found[0].broken
+    results = [run_executor(each.executors["s/seen"]) for each in found]
+    assert results == [Succeeded(result=[name, name, f"inner {name}", f"inner {name}", "1"]) for name in "ab"]
+    assert {name.partition(".")[0] for name in set(sys.modules) - before} <= {"yamlflow_plugins"}
+    assert sys.path == path
+
+
+def test_a_plugin_never_hides_an_installed_module(tmp_path: Path) -> None:
+    found = plugins(tmp_path, json="X = 1", user="import json\nassert json.dumps\nfrom . import json as own\nassert own.X")
+    assert not found.broken
+
+
+def test_a_changed_folder_is_read_anew(tmp_path: Path) -> None:
+    first = plugins(tmp_path, hello=ECHO)
+    second = plugins(tmp_path, hello=ECHO.replace("echoed", "echoed_again"))
+    assert run_executor(first.executors["hello/echo"], {"message": "x"}) == Succeeded(result={"echoed": "x"})
+    assert run_executor(second.executors["hello/echo"], {"message": "x"}) == Succeeded(result={"echoed_again": "x"})
+
+
+def test_adding_an_executor_takes_its_kind() -> None:
+    @executor("t/added")
+    def added() -> int:
+        return 1
+
+    found = load(entry_points=False)
+    assert found.add(added).kind == "t/added"
+    with pytest.raises(PluginError, match="claimed twice"):
+        found.add(executor("t/added")(lambda: None))
+    with pytest.raises(PluginError, match="is no executor"):
+        found.add(len)
+    assert "t/added" not in load(entry_points=False).executors
+
+
+def test_an_installed_package_declares_plugins_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = write(tmp_path / "site", shop_plugin=ECHO)
+    metadata = site / "shop-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[yamlflow]\nshop = shop_plugin\ngone = nosuch_plugin\n")
+    monkeypatch.syspath_prepend(str(site))
+    found = load()
+    assert "hello/echo" in found.executors
+    assert [broken.file for broken in found.broken] == ["gone = nosuch_plugin"]
+    assert "hello/echo" not in load(entry_points=False).executors
+    monkeypatch.delitem(sys.modules, "shop_plugin")
+
+
+def test_events_reach_every_plugin(tmp_path: Path) -> None:
+    text = "from yamlflow import hookimpl\nseen = []\n@hookimpl\ndef yamlflow_on_event(event):\n    seen.append(event)\n"
+    found = plugins(tmp_path, one=text)
+    found.on_event({"kind": "run.started"})
+    module: Any = found.manager.get_plugin(str(tmp_path / "one.py"))
+    assert module.seen == [{"kind": "run.started"}]
+
+
+HEAVY = ["asyncio", "subprocess", "httpx", "httpcore", "pydantic", "jsonschema", "yaml", "jinja2", "sqlite3", "rich"]
+
+
+def test_loading_the_built_ins_imports_nothing_heavy() -> None:
+    code = f"""
+import json, sys
+from yamlflow.plugins import load
+found = load()
+first = [name for name in {HEAVY!r} + ["importlib.metadata"] if name in sys.modules]
+for kind in ("shell", "noop", "set", "log", "sleep", "fail", "cancel", "record", "template", "python", "file", "http"):
+    assert found.executors[kind].schema
+print(json.dumps([first, [name for name in {HEAVY!r} if name in sys.modules]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [[], []]
+
+
+def test_what_is_public_is_imported_when_it_is_named() -> None:
+    import yamlflow
+
+    assert yamlflow.executor is executor
+    assert "Permanent" in dir(yamlflow)
+    for name in yamlflow.PUBLIC:
+        if yamlflow.PUBLIC[name] in ("errors", "outcome", "artifacts", "context", "executors", "hookspecs"):
+            assert getattr(yamlflow, name) is not None
+    with pytest.raises(AttributeError, match="nosuch"):
+        _ = yamlflow.nosuch

@@ -1,0 +1,93 @@
+"""Run in a child process by the kind ``python``: one call, its result or error as JSON in a file.
+
+Imports nothing of yamlflow unless something went wrong: a child starts as fast as Python does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+
+def main(request_file: str, answer_file: str) -> None:
+    """Do what the request says and write the answer."""
+    with open(request_file, encoding="utf-8") as stream:
+        request = json.load(stream)
+    sys.path[:0] = request["paths"]
+    sys.path.append(request["home"])
+    try:
+        answer = judged(called(request), request["limit"])
+    except BaseException as fault:
+        answer = failed(fault)
+    with open(answer_file, "w", encoding="utf-8") as stream:
+        stream.write(answer)
+    sys.stdout.flush()
+
+
+def called(request: dict[str, Any]) -> Any:
+    """The value of a call or of code."""
+    if request["code"] is not None:
+        return run_code(request["code"], request["args"])
+    module, _, name = request["call"].partition(":")
+    return call_function(find(importlib.import_module(module), name), request["args"])
+
+
+def run_code(code: str, names: dict[str, Any]) -> Any:
+    """What the code leaves in ``result``."""
+    space = {"__name__": "__step__", **names}
+    exec(compile(code, "<code>", "exec"), space)
+    return space.get("result")
+
+
+def find(module: Any, path: str) -> Any:
+    """``name`` or ``Class.method`` in a module."""
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
+
+
+def call_function(function: Any, args: Any) -> Any:
+    """The function's value, awaited if need be."""
+    value = function(*args) if isinstance(args, list) else function(**args)
+    if hasattr(value, "__await__"):
+        import asyncio
+
+        async def wait() -> Any:
+            return await value
+
+        return asyncio.run(wait())
+    return value
+
+
+def judged(value: Any, limit: int) -> str:
+    """The answer for a value; raises ``NotJson`` when JSON cannot say it."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+        if len(text) <= limit and json.loads(text) == value:
+            return json.dumps({"result": value}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    from yamlflow.values import plain
+
+    return json.dumps({"result": plain(value, limit=limit)}, allow_nan=False)
+
+
+def failed(fault: BaseException) -> str:
+    """The answer for an exception."""
+    from yamlflow.errors import Permanent
+    from yamlflow.faults import delay_of, error_of
+    from yamlflow.values import NotJson
+
+    if isinstance(fault, NotJson):
+        fault = Permanent("bad_result", f"the step returned what cannot be kept: {fault}")
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    error = error_of(fault.with_traceback(trace))
+    return json.dumps({"error": error.to_json(), "after": delay_of(fault)})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

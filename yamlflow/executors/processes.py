@@ -1,0 +1,357 @@
+"""Child processes of a step: started in a group of their own, read in pieces, ended for certain.
+
+The output is never whole in memory: each piece goes to the log, the end of it is kept. A group ends with its first
+process: what that one left running is killed. When the awaiting task is canceled the group gets SIGTERM, and SIGKILL
+after the grace. Nothing here knows what is run.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+from ..context import StepContext
+from ..errors import Permanent, Retryable
+
+if TYPE_CHECKING:
+    import asyncio
+    import subprocess
+
+PIECE = 256 * 1024
+#: One string of the environment or one argument, with its ending NUL: what Linux's execve takes at most.
+STRING_LIMIT = 128 * 1024
+#: Seconds that output is still read after the end, where a process that left the group holds the pipe.
+LINGER = 0.2
+#: Pieces that are still read then: an endless writer is not waited for.
+LINGER_PIECES = 64
+#: Seconds after SIGKILL in which a process must be gone; one that hangs in the kernel is given up.
+UNKILLABLE = 5.0
+#: Every child of this attempt carries it, so that those that left the group are found.
+LEASE_MARK = "YAMLFLOW_LEASE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a process ended."""
+
+    #: The exit status; 128 + N when signal N ended it.
+    exit_code: int
+    #: The signal that ended it; None when it exited by itself.
+    signal: int | None
+    #: The end of what it wrote, as it came.
+    stdout: bytes
+    #: Bytes written in all.
+    stdout_size: int
+    stderr: bytes
+
+
+class Tail:
+    """The last ``limit`` bytes of a stream."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self.size += len(piece)
+        self._kept += piece
+        if len(self._kept) > 2 * self._limit + PIECE:
+            del self._kept[: -self._limit]
+
+    def content(self) -> bytes:
+        """What is kept."""
+        return bytes(self._kept[-self._limit :])
+
+
+class Output:
+    """One pipe of a child: read when there is something, to the log and to the tail."""
+
+    def __init__(
+        self,
+        pipe: IO[bytes],
+        stream: Literal["stdout", "stderr"],
+        step: StepContext,
+        keep: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._loop = loop
+        self._fd = pipe.fileno()
+        self._pipe = pipe
+        self._stream = stream
+        self._log = step.ports.log
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.tail = Tail(keep)
+        #: Done when nothing more will come.
+        self.ended: asyncio.Future[None] = loop.create_future()
+        os.set_blocking(self._fd, False)
+        loop.add_reader(self._fd, self.read)
+
+    def read(self) -> bool:
+        """Take one piece; whether there may be more just now."""
+        try:
+            piece = os.read(self._fd, PIECE)
+        except BlockingIOError:
+            return False
+        except OSError:
+            piece = b""
+        if not piece:
+            self.close()
+            return False
+        self.tail.add(piece)
+        self._say(self._decoder.decode(piece))
+        return True
+
+    def _say(self, text: str) -> None:
+        """To the log; where its disk is full the command goes on without it."""
+        if text:
+            with contextlib.suppress(OSError):
+                self._log.write(text, self._stream)
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        if self.ended.done():
+            return
+        self.ended.set_result(None)
+        self._loop.remove_reader(self._fd)
+        self._pipe.close()
+        self._say(self._decoder.decode(b"", final=True))
+
+
+async def run(
+    command: Sequence[str],
+    step: StepContext,
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    stdin: bytes | None = None,
+    keep_stdout: int | None = None,
+) -> Ended:
+    """Run a command to its end; ``keep_stdout`` bytes of its stdout are kept (the step's tail limit by default).
+
+    Raises ``Permanent`` (``bad_input``) for a command, environment or folder the system cannot take, ``Retryable``
+    (``spawn_failed``) where it lacks processes, memory or descriptors.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    limits = step.ports.limits
+    process = _start(command, step, env, cwd, stdin)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out = Output(process.stdout, "stdout", step, limits.tail if keep_stdout is None else keep_stdout, loop)
+    err = Output(process.stderr, "stderr", step, limits.tail, loop)
+    try:
+        await _until_dead(process, loop, step, (out, err))
+    finally:
+        out.close()
+        err.close()
+        step.ports.guard.untrack(process.pid)
+    code = process.returncode or 0
+    return Ended(
+        exit_code=128 - code if code < 0 else code,
+        signal=-code if code < 0 else None,
+        stdout=out.tail.content(),
+        stdout_size=out.tail.size,
+        stderr=err.tail.content(),
+    )
+
+
+async def _until_dead(
+    process: subprocess.Popen[bytes],
+    loop: asyncio.AbstractEventLoop,
+    step: StepContext,
+    outputs: Sequence[Output],
+) -> None:
+    """Wait for the first process to end; then, or when canceled, end the whole group and read what is left."""
+    import asyncio
+
+    with _watched(process, loop) as exited:
+        try:
+            await asyncio.shield(exited)
+        except asyncio.CancelledError:
+            ending = loop.create_task(_end(process, exited, step))
+            while not ending.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(ending)
+            process.poll()
+            raise
+        # Not reaped yet: the group's number cannot be another's.
+        signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    await _drain(outputs)
+
+
+async def _end(process: subprocess.Popen[bytes], exited: asyncio.Future[None], step: StepContext) -> None:
+    """SIGTERM, the grace, SIGKILL; and those that left the group."""
+    import asyncio
+
+    strayed = strays(LEASE_MARK, lease_mark(step), process.pid)
+    signal_group(process.pid, signal.SIGTERM)
+    for pid in strayed:
+        signal_one(pid, signal.SIGTERM)
+    await asyncio.wait((exited,), timeout=step.kill_grace)
+    signal_group(process.pid, signal.SIGKILL)
+    for pid in strays(LEASE_MARK, lease_mark(step), process.pid):
+        signal_one(pid, signal.SIGKILL)
+    await asyncio.wait((exited,), timeout=UNKILLABLE)
+
+
+async def _drain(outputs: Sequence[Output]) -> None:
+    """Read what the pipes still hold; they end at once unless a process that left the group keeps them open."""
+    import asyncio
+
+    for output in outputs:
+        for _ in range(LINGER_PIECES):
+            if output.ended.done() or not output.read():
+                break
+    await asyncio.wait([output.ended for output in outputs], timeout=LINGER)
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[asyncio.Future[None]]:
+    """A future that is done when the process has ended and is not reaped yet (where the system can say so)."""
+    exited: asyncio.Future[None] = loop.create_future()
+
+    def ended() -> None:
+        if not exited.done():
+            exited.set_result(None)
+
+    if not hasattr(os, "pidfd_open"):
+        import threading
+
+        def wait() -> None:
+            process.wait()
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(ended)
+
+        threading.Thread(target=wait, daemon=True).start()
+        yield exited
+        return
+    fd = os.pidfd_open(process.pid)
+    loop.add_reader(fd, ended)
+    try:
+        yield exited
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def _start(
+    command: Sequence[str], step: StepContext, env: Mapping[str, str], cwd: Path, stdin: bytes | None
+) -> subprocess.Popen[bytes]:
+    import subprocess
+    import tempfile
+
+    everything = {**env, **step.ports.guard.env, LEASE_MARK: lease_mark(step)}
+    _judge(command, everything, cwd)
+    try:
+        with contextlib.ExitStack() as stack:
+            source: IO[bytes] | int = subprocess.DEVNULL
+            if stdin is not None:
+                source = stack.enter_context(tempfile.TemporaryFile())
+                source.write(stdin)
+                source.seek(0)
+            process = subprocess.Popen(
+                list(command),
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=everything,
+                start_new_session=True,
+                bufsize=0,
+            )
+    except OSError as wrong:
+        raise _refusal(wrong, command, cwd) from wrong
+    step.ports.guard.track(process.pid)
+    return process
+
+
+def _judge(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+    for name, value in env.items():
+        if "\0" in name or "\0" in value or "=" in name or not name:
+            raise Permanent("bad_input", f"env {name!r}: a NUL, or a name that is empty or has =, cannot be passed on")
+        if len(os.fsencode(value)) + len(os.fsencode(name)) + 2 > STRING_LIMIT:
+            raise Permanent("bad_input", f"env {name}: the value is too large for an environment; pass it with stdin:")
+    for argument in command:
+        if "\0" in argument:
+            raise Permanent("bad_input", "an argument holds a NUL character, which no program can be given")
+        if len(os.fsencode(argument)) + 1 > STRING_LIMIT:
+            raise Permanent("bad_input", "an argument is too large for a command line; pass it with stdin:")
+    if not cwd.is_dir():
+        raise Permanent("bad_input", f"cwd: {cwd} is not a folder")
+
+
+#: errno → (permanent, what to say).
+REFUSALS = {
+    errno.E2BIG: (True, "environment and arguments together are too large; pass the large one with stdin:"),
+    errno.ENOENT: (True, "there is no such program"),
+    errno.ENOTDIR: (True, "there is no such program or folder"),
+    errno.EACCES: (True, "it may not be executed"),
+    errno.ENOEXEC: (True, "it is no program; a script starts with a line like #!/bin/sh"),
+    errno.EAGAIN: (False, "the system has no room for another process"),
+    errno.ENOMEM: (False, "the system has no memory for another process"),
+    errno.EMFILE: (False, "the worker has no file descriptors left"),
+    errno.ENFILE: (False, "the system has no file descriptors left"),
+    errno.ENOSPC: (False, "the temporary folder is full"),
+}
+
+
+def _refusal(wrong: OSError, command: Sequence[str], cwd: Path) -> Permanent | Retryable:
+    permanent, words = REFUSALS.get(wrong.errno or 0, (False, wrong.strerror or str(wrong)))
+    message = f"{command[0] if command else 'nothing'} cannot be started: {words}"
+    return Permanent("bad_input", message) if permanent else Retryable("spawn_failed", message)
+
+
+def lease_mark(step: StepContext) -> str:
+    """Names one attempt at one step."""
+    return f"{step.idempotency_key}#{step.lease.epoch}.{step.attempt}"
+
+
+def signal_group(group: int, number: int) -> None:
+    """Signal every process of a group; nothing happens when there is none."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def signal_one(pid: int, number: int) -> None:
+    """Signal one process; nothing happens when it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def strays(name: str, value: str, group: int) -> list[int]:
+    """Processes outside ``group`` whose environment has ``name=value``; only where ``/proc`` tells."""
+    if not sys.platform.startswith("linux"):
+        return []
+    mark = os.fsencode(f"{name}={value}")
+    return [pid for pid in _processes() if _carries(pid, mark) and _group_of(pid) not in (group, None)]
+
+
+def _processes() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdecimal())
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return mark in stream.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None

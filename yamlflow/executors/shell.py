@@ -1,0 +1,213 @@
+"""``shell``: a command in a process group of its own. No value from a package ever becomes shell code here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Mapping
+
+from ..artifacts import keep_folder, open_regular
+from ..context import StepContext
+from ..errors import Permanent, Retryable
+from ..outcome import Json
+from . import executor
+from .processes import Ended, run
+
+#: ``shell:`` → the command that reads ``run:`` text.
+SHELLS: Mapping[str, tuple[str, ...]] = {
+    "sh": ("/bin/sh", "-e", "-c"),
+    "bash": ("bash", "-eo", "pipefail", "-c"),
+}
+SCHEMA: Json = {
+    "type": "object",
+    "required": ["run"],
+    "additionalProperties": False,
+    "properties": {
+        "run": {
+            "type": ["string", "array"],
+            "minLength": 1,
+            "minItems": 1,
+            "items": {"type": "string"},
+            "description": "Text for a shell, or a list: a program and its arguments, which no shell reads.",
+        },
+        "shell": {
+            "enum": list(SHELLS),
+            "default": "sh",
+            "description": "What reads `run` text: `sh` is `sh -e`, `bash` is `bash -eo pipefail`.",
+        },
+        "cwd": {
+            "type": "string",
+            "description": "The working folder, from the package file's folder where it exists, else `$YAMLFLOW_DIR`.",
+        },
+        "stdin": {"description": "What the command reads: text as it is, anything else as JSON."},
+        "parse": {
+            "enum": ["text", "json", "lines"],
+            "description": "Make stdout the result: as text, as one JSON value, or as a list of lines.",
+        },
+    },
+}
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)")
+
+
+@executor("shell", schema=SCHEMA, mode="async", code=["run"], origin="built in")
+async def shell(step: StepContext) -> Json:
+    """Run a command, as text for a shell or as a list without one.
+
+    The result is what `$YAMLFLOW_OUTPUT` says if it was written, else stdout as `parse` says, else
+    `{exit_code, stdout, stderr}` with the end of each. Files in `$YAMLFLOW_ARTIFACTS` become artifacts. An exit status
+    other than 0 fails with `exit_status`.
+    """
+    cwd = step.work_in(step.input.get("cwd"))
+    parse = step.input.get("parse")
+    places = Places(step)
+    try:
+        ended = await run(
+            command_of(step.input["run"], step.input["shell"]),
+            step,
+            env={**step.env, **places.env},
+            cwd=cwd,
+            stdin=stdin_of(step.input.get("stdin")),
+            keep_stdout=step.ports.limits.result + 1 if parse else None,
+        )
+        places.keep(step)
+        if ended.exit_code:
+            raise failure_of(ended, step)
+        return places.output(step) if places.written() else result_of(ended, parse, step)
+    finally:
+        places.clear()
+
+
+class Places:
+    """The files through which a command speaks to its step."""
+
+    def __init__(self, step: StepContext) -> None:
+        self._folder = step.dir / f".step-{step.uuid()}"
+        self.artifacts = self._folder / "artifacts"
+        self.artifacts.mkdir(parents=True)
+        self._output = self._folder / "output"
+        self._output.touch()
+        self.env = {
+            "YAMLFLOW_RUN_ID": step.run.id,
+            "YAMLFLOW_STEP": step.step.path,
+            "YAMLFLOW_ATTEMPT": str(step.attempt),
+            "YAMLFLOW_DIR": str(step.dir.absolute()),
+            "YAMLFLOW_OUTPUT": str(self._output.absolute()),
+            "YAMLFLOW_ARTIFACTS": str(self.artifacts.absolute()),
+        }
+
+    def written(self) -> bool:
+        """Whether the command wrote an output."""
+        try:
+            return os.lstat(self._output).st_size > 0
+        except OSError:
+            return False
+
+    def output(self, step: StepContext) -> Json:
+        """What it wrote: a JSON value, or ``name=value`` lines; ``Permanent`` (``bad_result``) for anything else."""
+        limit = step.ports.limits.result
+        with open_regular(self._output, "$YAMLFLOW_OUTPUT") as stream:
+            content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise Permanent("bad_result", f"$YAMLFLOW_OUTPUT holds more than {limit:,} bytes; keep an artifact instead")
+        try:
+            return output_of(content.decode())
+        except UnicodeDecodeError:
+            raise Permanent("bad_result", "$YAMLFLOW_OUTPUT is not UTF-8 text") from None
+
+    def keep(self, step: StepContext) -> None:
+        """Keep the artifacts it left."""
+        keep_folder(step, self.artifacts)
+
+    def clear(self) -> None:
+        """Remove them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def output_of(text: str) -> Json:
+    """JSON where it starts like a JSON value, else ``name=value`` lines; every line is data, none a directive."""
+    if text.lstrip()[:1] in ("{", "[", '"'):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as wrong:
+            raise Permanent("bad_result", f"$YAMLFLOW_OUTPUT starts like JSON and is none: {wrong}") from None
+    result: dict[str, Json] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        match = ASSIGNMENT.fullmatch(line)
+        if match is None:
+            raise Permanent("bad_result", f"$YAMLFLOW_OUTPUT line {number}: expected name=value, got {line[:80]!r}")
+        result[match[1]] = match[2]
+    return result
+
+
+def command_of(text: str | list[str], shell: str) -> list[str]:
+    """The program and its arguments."""
+    return [*SHELLS[shell], text] if isinstance(text, str) else text
+
+
+def stdin_of(value: Json) -> bytes | None:
+    """What a command reads: text as it is, anything else as JSON."""
+    if value is None:
+        return None
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+
+
+def failure_of(ended: Ended, step: StepContext) -> Retryable:
+    """The error of a command that did not exit with 0."""
+    tail = text_of(ended.stderr)
+    details = {"exit_code": ended.exit_code, "signal": signal_name(ended.signal), "stderr": tail, "stdout": None}
+    details["stdout"] = text_of(ended.stdout[-step.ports.limits.tail :])
+    last = tail.strip().rpartition("\n")[2][:300]
+    return Retryable("exit_status", f"{how_it_ended(ended)}{': ' + last if last else ''}", details=details)
+
+
+def how_it_ended(ended: Ended) -> str:
+    """A clause for people."""
+    if ended.exit_code == 128 + signal.SIGKILL:
+        return "killed with SIGKILL (exit status 137); often the system ran out of memory"
+    if ended.signal is not None:
+        return f"ended by {signal_name(ended.signal)}"
+    hint = {126: " (it may not be executed)", 127: " (command not found)"}.get(ended.exit_code, "")
+    return f"exit status {ended.exit_code}{hint}"
+
+
+def signal_name(number: int | None) -> str | None:
+    """``SIGTERM`` for 15."""
+    if number is None:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def text_of(content: bytes) -> str:
+    """Bytes for people: what is no UTF-8 is replaced."""
+    return content.decode("utf-8", "replace")
+
+
+def result_of(ended: Ended, parse: str | None, step: StepContext) -> Json:
+    """The result that stdout makes.
+
+    stdout counts as the result (a secret in it fails the step); stderr is the log's end, masked like the log.
+    """
+    if parse is None:
+        masked = step.ports.masking.mask(text_of(ended.stderr))
+        return {"exit_code": 0, "stdout": text_of(ended.stdout), "stderr": masked}
+    limit = step.ports.limits.result
+    if ended.stdout_size > limit:
+        message = f"{ended.stdout_size:,} bytes of stdout, at most {limit:,} are kept; write an artifact"
+        raise Permanent("bad_result", message)
+    text = text_of(ended.stdout)
+    if parse == "text":
+        return text
+    if parse == "lines":
+        return text.splitlines()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as wrong:
+        raise Retryable("bad_result", f"stdout is no JSON: {wrong}", details={"stdout": text[:2000]}) from None

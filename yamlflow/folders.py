@@ -1,0 +1,128 @@
+"""Plugin folders as packages of their own: their modules see one another, and nobody else sees them by their name.
+
+A module ``html.py`` in a folder is imported as ``yamlflow_plugins.<hash>.html``, so two folders may hold the same
+name, and none hides an installed module. Within the folder ``from . import html`` works, and so does plain
+``import html`` where no installed module has that name.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+#: The package above all plugin folders.
+ROOT = "yamlflow_plugins"
+
+
+def modules_in(folder: Path) -> Iterator[Path]:
+    """The plugins of a folder, sorted: its modules and packages, without those that begin with ``_`` or a dot."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("_", ".")) or not path.stem.isidentifier():
+            continue
+        if (path.suffix == ".py" and path.is_file()) or (path / "__init__.py").is_file():
+            yield path
+
+
+def import_plugin(folder: Path, file: Path) -> ModuleType:
+    """Import one plugin of a folder; raises whatever it raises.
+
+    A folder whose modules have changed since is another package: what it held before is left to those who use it.
+    """
+    return import_from(folder, file.stem)
+
+
+def import_from(folder: Path, name: str) -> ModuleType:
+    """Import a module of a folder by its dotted name there, as the folder's own."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    return importlib.import_module(f"{_finder.package(folder)}.{name}")
+
+
+class PluginLoader(SourceFileLoader):
+    """Loads a module that finds the others of its folder."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run it, with an ``import`` that falls back to its folder."""
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": _sibling_import(module.__name__)}
+        super().exec_module(module)
+
+
+class PluginFinder:
+    """Finds what lies below ``yamlflow_plugins``, and nothing else."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, Path] = {}
+
+    def package(self, folder: Path) -> str:
+        """The name under which a folder, as it is now, is imported."""
+        states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.glob("*.py"))]
+        key = hashlib.sha256(repr((str(folder), states)).encode()).hexdigest()[:16]
+        name = f"{ROOT}.f{key}"
+        self._folders[name] = folder
+        return name
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of a plugin, of a folder, or of the package above them."""
+        if fullname == ROOT or fullname in self._folders:
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = []
+            return spec
+        if not fullname.startswith(f"{ROOT}."):
+            return None
+        _, package, *inner = fullname.split(".")
+        folder = self._folders.get(f"{ROOT}.{package}")
+        return None if folder is None else _spec(fullname, folder.joinpath(*inner))
+
+
+def _spec(fullname: str, file: Path) -> ModuleSpec | None:
+    if (file / "__init__.py").is_file():
+        main = str(file / "__init__.py")
+        loader = PluginLoader(fullname, main)
+        return importlib.util.spec_from_file_location(
+            fullname, main, loader=loader, submodule_search_locations=[str(file)]
+        )
+    source = file.with_name(f"{file.name}.py")
+    if not source.is_file():
+        return None
+    return importlib.util.spec_from_file_location(fullname, str(source), loader=PluginLoader(fullname, str(source)))
+
+
+_finder = PluginFinder()
+
+
+def _sibling_import(name: str) -> Any:
+    """An ``__import__`` for one module: as ever, and where there is no such module, from its folder."""
+    package = ".".join(name.split(".")[:2])
+
+    def import_(
+        wanted: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        try:
+            return builtins.__import__(wanted, globals, locals, fromlist, level)
+        except ModuleNotFoundError as missing:
+            head = wanted.partition(".")[0]
+            if level or missing.name != head or _finder.find_spec(f"{package}.{head}") is None:
+                raise
+        module = importlib.import_module(f"{package}.{wanted}")
+        if not fromlist:
+            return sys.modules[f"{package}.{head}"]
+        for each in fromlist:
+            if not hasattr(module, each) and hasattr(module, "__path__"):
+                importlib.import_module(f"{module.__name__}.{each}")
+        return module
+
+    return import_

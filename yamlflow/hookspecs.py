@@ -1,0 +1,60 @@
+"""Everything a plugin can supply, a sentence each. A plugin is a module that holds any of these functions, marked
+``@hookimpl``, or just functions marked ``@executor``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pluggy import HookimplMarker, HookspecMarker
+
+from .outcome import Json
+
+if TYPE_CHECKING:
+    from .context import ArtifactStore
+    from .executors import Deferred, Executor
+
+#: The name by which pluggy tells our hooks from others'.
+PROJECT = "yamlflow"
+hookspec = HookspecMarker(PROJECT)
+hookimpl = HookimplMarker(PROJECT)
+
+
+@hookspec
+def yamlflow_executors() -> Iterable[Executor | Deferred | Callable[..., Any]]:  # type: ignore[empty-body]
+    """Executors: what ``@executor`` made of a function, the function itself, or a ``Deferred`` one."""
+
+
+@hookspec
+def yamlflow_filters() -> Mapping[str, Callable[..., Json]]:  # type: ignore[empty-body]
+    """Filters for expressions, by name; pure functions of plain JSON values."""
+
+
+@hookspec(firstresult=True)
+def yamlflow_secrets(name: str) -> str | None:
+    """The value of the secret ``name``, or None to let the next plugin answer."""
+
+
+@hookspec
+def yamlflow_stores() -> Mapping[str, Callable[[str], Any]]:  # type: ignore[empty-body]
+    """Stores, by URL scheme: each opens the store that a whole URL names."""
+
+
+@hookspec
+def yamlflow_artifact_stores() -> Mapping[str, Callable[[str], ArtifactStore]]:  # type: ignore[empty-body]
+    """Artifact stores, by URL scheme."""
+
+
+@hookspec
+def yamlflow_serializers() -> Mapping[str, Any]:  # type: ignore[empty-body]
+    """Codecs for what the store keeps (compression, encryption), by name: ``encode(bytes) -> bytes`` and ``decode``."""
+
+
+@hookspec
+def yamlflow_commands(cli: Any) -> None:
+    """Add commands to the command line: ``cli`` is its click group."""
+
+
+@hookspec
+def yamlflow_on_event(event: Mapping[str, Json]) -> None:
+    """An event was committed; called after the commit, in order, and what it raises is logged and changes nothing."""

@@ -1,0 +1,174 @@
+"""What JSON can say, judged once. Pure: a Python value becomes a plain JSON value, or what is wrong is named in place.
+
+Plain means: ``None``, ``bool``, ``int``, finite ``float``, ``str`` without lone surrogates, ``list``, ``dict`` with
+text keys; at most ``DEPTH`` levels. The answer shares nothing with the value it was made from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from .errors import Pointer, dotted
+from .outcome import Json
+
+#: Levels of lists and mappings within one value.
+DEPTH = 100
+#: Decimal digits of a whole number; Python itself reads no more.
+DIGITS = 4300
+
+
+class NotJson(ValueError):
+    """A value that JSON cannot say."""
+
+    def __init__(self, pointer: Pointer, message: str) -> None:
+        self.pointer = pointer
+        self.message = message
+        place = dotted(pointer)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+def to_text(value: Json) -> str:
+    """A plain value as compact JSON text."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def plain(value: Any, *, limit: int | None = None) -> Json:
+    """The value as plain JSON.
+
+    Tuples become lists; dataclasses, enums and pydantic models their content. Raises ``NotJson`` with the place, also
+    when the JSON text is longer than ``limit`` bytes.
+    """
+    if value is None or value is True or value is False:
+        return value
+    copy = _quick(value, limit)
+    return _careful(value, limit) if copy is _UNSURE else copy
+
+
+#: The quick way could not tell.
+_UNSURE = object()
+
+
+def _quick(value: Any, limit: int | None) -> Any:
+    """Through JSON text and back, in C: right when nothing changed on the way."""
+    try:
+        text = to_text(value)
+        size = len(text.encode())
+        copy = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return _UNSURE
+    if limit is not None and size > limit:
+        raise NotJson((), too_large(size, limit))
+    return copy if copy == value and shallow(copy) else _UNSURE
+
+
+def shallow(value: Json) -> bool:
+    """Whether a plain value has at most ``DEPTH`` levels."""
+    level = [value] if type(value) in (dict, list) else []
+    for _ in range(DEPTH):
+        if not level:
+            return True
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) is dict or type(item) is list
+        ]
+    return not level
+
+
+def _careful(value: Any, limit: int | None) -> Json:
+    """Node by node, converting what can be and naming what cannot."""
+    budget = [10_000_000 if limit is None else limit + 1]
+    copy = _node(value, (), frozenset(), budget)
+    size = len(to_text(copy).encode())
+    if limit is not None and size > limit:
+        raise NotJson((), too_large(size, limit))
+    return copy
+
+
+def _node(value: Any, pointer: Pointer, above: frozenset[int], budget: list[int]) -> Json:
+    if value is None or isinstance(value, bool):
+        return value
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise NotJson((), "the value is too large; keep it as an artifact")
+    if isinstance(value, Enum):
+        return _node(value.value, pointer, above, budget)
+    if isinstance(value, str):
+        return _text(str.__str__(value), pointer)
+    if isinstance(value, int):
+        return _whole(int(value), pointer)
+    if isinstance(value, float):
+        return _finite(float(value), pointer)
+    if id(value) in above:
+        raise NotJson(pointer, "the value holds itself")
+    if len(pointer) >= DEPTH:
+        raise NotJson(pointer, f"more than {DEPTH} levels deep")
+    return _container(value, pointer, above | {id(value)}, budget)
+
+
+def _container(value: Any, pointer: Pointer, above: frozenset[int], budget: list[int]) -> Json:
+    if isinstance(value, list | tuple):
+        return [_node(item, (*pointer, index), above, budget) for index, item in enumerate(value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
+        value = dump(mode="json")
+    if isinstance(value, Mapping):
+        return {_key(key, pointer): _node(item, (*pointer, str(key)), above, budget) for key, item in value.items()}
+    name = type(value).__name__
+    raise NotJson(pointer, f"{_article(name)} is no JSON value{_REMEDIES.get(name, '')}")
+
+
+_REMEDIES = {
+    "set": "; return a sorted list",
+    "frozenset": "; return a sorted list",
+    "bytes": "; decode it to text, or keep it with step.artifact(…)",
+    "bytearray": "; decode it to text, or keep it with step.artifact(…)",
+    "datetime": "; return its isoformat()",
+    "date": "; return its isoformat()",
+    "Decimal": "; return it as text or float",
+    "generator": "; return a list of it",
+    "PosixPath": "; return it as text",
+    "coroutine": "; it was not awaited",
+}
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _key(key: Any, pointer: Pointer) -> str:
+    if isinstance(key, str):
+        return str(_text(str.__str__(key), pointer))
+    raise NotJson(pointer, f"the key {key!r} is {_article(type(key).__name__)}; JSON keys are text")
+
+
+def _text(value: str, pointer: Pointer) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotJson(pointer, "the text holds half a surrogate pair, which UTF-8 cannot say") from None
+    return value
+
+
+def _whole(value: int, pointer: Pointer) -> int:
+    if abs(value) >= 10**DIGITS:
+        raise NotJson(pointer, f"a whole number of more than {DIGITS} digits")
+    return value
+
+
+def _finite(value: float, pointer: Pointer) -> float:
+    if not math.isfinite(value):
+        raise NotJson(pointer, f"{value} is no JSON number")
+    return value
+
+
+def too_large(size: int, limit: int) -> str:
+    """The sentence for a value over its limit; sizes in bytes."""
+    return f"{size:,} bytes of JSON, at most {limit:,} are kept; put it into an artifact and return its name"
