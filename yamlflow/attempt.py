@@ -60,6 +60,16 @@ class Bench:
     #: The worker's own environment.
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _passed: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+    _scratch: dict[int, Path] = field(default_factory=dict)
+
+    def scratch(self, run: RunRow) -> Path:
+        """The run's scratch folder."""
+        known = self._scratch.get(run.key)
+        if known is None:
+            if len(self._scratch) > 1000:
+                self._scratch.clear()
+            known = self._scratch[run.key] = self.home / "runs" / quote(run.id, safe="") / str(run.execution) / "work"
+        return known
 
     def passed(self, names: tuple[str, ...]) -> dict[str, str]:
         """What processes get of the worker's own environment, with what ``pass_env`` names."""
@@ -283,8 +293,8 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
     deadline = None if timeout is None else bench.clock.steady() + timeout
     log = FileLog(
-        log_file(bench.home, run.id, run.execution, row.path, row.attempt), masking, bench.limits.log
-    )  # fmt: skip
+        lambda: log_file(bench.home, run.id, run.execution, row.path, row.attempt), masking, bench.limits.log
+    )
     step = node.step
     context = StepContext(
         input=given,
@@ -297,7 +307,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         env=process_environment(lookup),
         package_dir=Path(run.folder) if run.folder else None,
         plugin_dirs=bench.plugin_dirs,
-        scratch=scratch(bench.home, run),
+        scratch=bench.scratch(run),
         deadline_at=deadline,
         kill_grace=node.kill_grace / 1000,
         keep=lookup.render(dict(step.artifacts)) if step.artifacts else {},
@@ -352,11 +362,6 @@ def run_info(run: RunRow) -> RunInfo:
         id=run.id, execution=run.execution, name=run.name or run.package, package=run.package, version=run.version,
         metadata=json.loads(run.metadata), started_at=run.started_at or run.created_at,
     )  # fmt: skip
-
-
-def scratch(home: Path, run: RunRow) -> Path:
-    """The run's scratch folder."""
-    return home / "runs" / quote(run.id, safe="") / str(run.execution) / "work"
 
 
 # -- environment and secrets ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -18,7 +19,7 @@ def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> P
 class FileLog:
     """Takes an attempt's log; see ``ports.LogSink``."""
 
-    def __init__(self, path: Path, masking: Masking, limit: int) -> None:
+    def __init__(self, path: Callable[[], Path], masking: Masking, limit: int) -> None:
         self._path = path
         self._masking = masking
         self._left = limit
@@ -47,9 +48,10 @@ class FileLog:
         if not text or self._left < 0:
             return
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            path = self._path()
+            path.parent.mkdir(parents=True, exist_ok=True)
             # Line by line on disk, so that whoever follows the log sees it grow.
-            self._file = self._path.open("a", encoding="utf-8", errors="replace", buffering=1)
+            self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
         self._left -= len(text.encode("utf-8", "replace"))
         if self._left < 0:
             self._file.write(text[: self._limit])

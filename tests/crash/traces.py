@@ -34,11 +34,11 @@ def package_of(graph: dict[str, list[str]], step: dict[str, Any], **keys: Any) -
 
 
 def closure(graph: dict[str, list[str]], failed: set[str]) -> set[str]:
-    """Everything downstream of some tasks."""
-    reached = set(failed)
+    """Everything downstream of some tasks: themselves only where they are downstream of another."""
+    reached: set[str] = set()
     changed = True
     while changed:
-        more = {id for id, parents in graph.items() if id not in reached and reached & set(parents)}
+        more = {id for id, parents in graph.items() if id not in reached and (reached | failed) & set(parents)}
         changed = bool(more)
         reached |= more
-    return reached - failed
+    return reached
