@@ -104,11 +104,15 @@ def counts_as(step: StepRow, node: Node) -> frozenset[str]:
     return frozenset({step.status})
 
 
-def unblock(dependent: StepRow, node: Node, *, holds: bool) -> StepRow:
-    """One need of a pending step is decided: its counters move; ``verdict_on_needs`` says what follows."""
+def unblock(dependent: StepRow, *, holds: bool, ends: frozenset[str]) -> StepRow:
+    """One need of a pending step is decided: its counters move; ``is_due`` and ``is_out_of_reach`` say what follows.
+
+    ``ends`` is what the needed step counts as. Should the dependent be skipped, the worst end it missed is its reason.
+    """
     if holds:
         return dependent._replace(met=dependent.met + 1)
-    return dependent._replace(missed=dependent.missed + 1)
+    reason = min(dependent.reason or "needs", reason_to_skip(ends), key=REASONS.index)
+    return dependent._replace(missed=dependent.missed + 1, reason=reason)
 
 
 def is_due(step: StepRow, node: Node) -> bool:
@@ -121,12 +125,13 @@ def is_out_of_reach(step: StepRow, node: Node) -> bool:
     return len(node.needs) - step.missed < node.required
 
 
+#: Why a step may be skipped for its needs, the gravest first.
+REASONS = ("failed", "canceled", "needs")
+
+
 def reason_to_skip(ends: frozenset[str]) -> str:
     """Why a step whose need ended so is skipped; failure and cancel are passed on to those behind it."""
-    for word in ("failed", "canceled"):
-        if word in ends:
-            return word
-    return "needs"
+    return next((word for word in REASONS if word in ends), "needs")
 
 
 # -- attempts ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .engine.commands import expire, wake
@@ -16,19 +16,41 @@ from .engine.follow import settle
 from .engine.work import Work
 from .rows import WorkerRow
 
+
+@dataclass(frozen=True, kw_only=True)
+class Here:
+    """The process that looks: its own worker, its machine and that machine's boot."""
+
+    worker: str
+    host: str
+    boot: str
+
+
 #: Timers that one transaction wakes at most; the next cycle takes the rest.
 WAKE_BATCH = 1000
 
 
-def tick(work: Work, *, steady: int, dead: Iterable[str] = ()) -> bool:
-    """Expire what is lost and wake what is due, within an open transaction; whether there may be more at once."""
+def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
+    """Expire what is lost and wake what is due, within an open transaction; whether there may be more at once.
+
+    With ``here`` the leases of workers that are known to be dead are void at once.
+    """
     for row in work.tx.leased(expired_at=steady):
         expire(work, work.step(row.id))
-    for row in work.tx.leased(workers=list(dead)):
-        current = work.step(row.id)
-        if current.status == "running" and current.worker == row.worker:
-            expire(work, current)
+    if here is not None:
+        for worker in work.tx.holders():
+            if worker.name != here.worker and is_dead(worker, host=here.host, boot=here.boot):
+                bury(work, worker)
     return wake_due(work)
+
+
+def bury(work: Work, worker: WorkerRow) -> None:
+    """A worker died: its leases are void, and its name is marked."""
+    for row in work.tx.leased(workers=[worker.name]):
+        expire(work, work.step(row.id))
+    work.tx.put_worker(worker._replace(status="lost"))
+    if worker.lock is not None:
+        Path(worker.lock).unlink(missing_ok=True)
 
 
 def wake_due(work: Work) -> bool:
@@ -60,7 +82,7 @@ class LifeSign:
 
 def is_dead(worker: WorkerRow, *, host: str, boot: str) -> bool:
     """Whether a worker certainly is no more. One on another host is left to its leases."""
-    if worker.status == "stopped":
+    if worker.status != "running":
         return True
     if worker.host != host:
         return False

@@ -30,6 +30,9 @@ from .outcome import Failed, Json, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow, WorkerRow
 
+#: How long workers that are gone stay in the list: a day.
+REMEMBERED = 86_400 * SECOND
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -104,6 +107,7 @@ class Worker:
         self._leasing = True
         self._sign: scheduler.LifeSign | None = None
         self._started = bench.clock.now()
+        self._here = scheduler.Here(worker=self.name, host=socket.gethostname(), boot=boot_id())
 
     # -- life
 
@@ -124,12 +128,16 @@ class Worker:
         self._loop.close()
 
     def _say(self, status: str) -> None:
-        row = WorkerRow(
-            self.name, socket.gethostname(), os.getpid(), boot_id(), str(self._sign.path) if self._sign else None,
-            self._started, self.bench.clock.now(), status,
-        )  # fmt: skip
         with self.bench.store.transaction() as tx:
-            tx.put_worker(row)
+            tx.put_worker(self._row(status))
+            if status == "running":
+                tx.forget_workers(self.bench.clock.now() - REMEMBERED)
+
+    def _row(self, status: str) -> WorkerRow:
+        lock = str(self._sign.path) if self._sign else None
+        return WorkerRow(
+            self.name, self._here.host, os.getpid(), self._here.boot, lock, self._started, self.bench.clock.now(), status
+        )
 
     def wake_up(self) -> None:
         """End the rest of this worker's loop, from any thread or signal handler."""
@@ -159,14 +167,13 @@ class Worker:
         version = self.bench.store.version()
         renewing = steady - self._renewed >= self.settings.lease // 3
         looking = steady - self._looked >= SECOND
-        dead = self._dead_workers() if looking else ()
         ended, self._ended = self._ended, []
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
                 for one in ended:
                     self._report(work, one)
                 settle(work)
-                self._more = scheduler.tick(work, steady=steady, dead=dead)
+                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None)
                 settle(work)
                 if looking:
                     self._tell_progress(work)
@@ -287,6 +294,7 @@ class Worker:
         if renewing:
             rows = work.tx.renew(self.name, steady + self.settings.lease)
             work.adopt(rows)
+            work.tx.put_worker(self._row("running"))
         else:
             rows = work.tx.leased(workers=[self.name])
         held = {row.id: row for row in rows}
@@ -295,11 +303,11 @@ class Worker:
                 # Leased by a commit of ours that we took for failed: nobody works on it.
                 release(work, step=row.id, epoch=row.epoch, worker=self.name)
         for step, (epoch, token, _) in list(self._busy.items()):
-            row = held.get(step)
-            if row is None or row.epoch != epoch:
+            mine = held.get(step)
+            if mine is None or mine.epoch != epoch:
                 token.cancel("the lease was lost", lost=True)
-            elif row.cancel is not None:
-                cancel_token(token, row)
+            elif mine.cancel is not None:
+                cancel_token(token, mine)
 
     def _stop_canceled(self, work: Work) -> None:
         """Tell steps in hand that this very transaction canceled."""
@@ -310,14 +318,6 @@ class Worker:
             known = work.find_known(step)
             if known is not None and known.cancel is not None:
                 cancel_token(token, known)
-
-    def _dead_workers(self) -> list[str]:
-        host, boot = socket.gethostname(), boot_id()
-        return [
-            one.name
-            for one in self.bench.store.workers()
-            if one.name != self.name and scheduler.is_dead(one, host=host, boot=boot)
-        ]
 
     # -- executing
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..conftest import ROOT
+from ..fixtures.serve import serving
 from .processes import Project
 from .traces import package_of, trace
 
@@ -16,11 +20,11 @@ STEP: dict[str, Any] = {"kind": "witness", "with": {"seconds": 0.02}}
 HANDLERS = {"finally": {"last": {"kind": "witness"}}}
 
 
-def torture(project: Project, rnd: random.Random, *, kills: int, longest: float) -> None:
+def torture(project: Project, rnd: random.Random, *, kills: int, longest: float, inputs: tuple[str, ...] = ()) -> None:
     """Kill and resume until the run is done; what was recorded stays as it was."""
     recorded: dict[str, str] = {}
     starts: dict[str, int] = {}
-    arguments = ["run", "package.yaml", "--run-id", "r", "--workers", "4", "-q"]
+    arguments = ["run", "package.yaml", "--run-id", "r", "--workers", "4", "-q", *inputs]
     for _ in range(kills):
         process = project.spawn(*arguments)
         try:
@@ -52,12 +56,38 @@ def check_end(project: Project, paths: set[str]) -> None:
     assert project.left_running() == []
 
 
+def check_log(project: Project) -> None:
+    """No step was leased again once it had succeeded, and the events have no gaps."""
+    again = project.query(
+        "select later.step from events later join events earlier on later.run = earlier.run and later.step = earlier.step "
+        "where earlier.kind = 'step.succeeded' and later.kind = 'step.leased' and later.seq > earlier.seq"
+    )
+    assert again == []
+    assert {gaps for (gaps,) in project.query("select max(seq) - count(*) from events group by run")} == {0}
+
+
 @pytest.mark.parametrize(("name", "seed"), [("1000genome", 1), ("blast", 2), ("hic", 3), ("srasearch", 4)])
 def test_a_killed_run_of_a_real_graph_is_resumed_and_nothing_runs_twice(tmp_path: Path, name: str, seed: int) -> None:
     graph = trace(name)
     project = Project(tmp_path, package_of(graph, STEP, **HANDLERS))
     torture(project, random.Random(seed), kills=5, longest=1.2)
     check_end(project, set(graph) | {"@finally/last"})
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_a_killed_crawl_is_resumed_and_its_table_is_whole(tmp_path: Path, seed: int) -> None:
+    project = Project(tmp_path, (ROOT / "workflows" / "crawl.yaml").read_text())
+    shutil.copy(ROOT / "plugins" / "html.py", tmp_path / "plugins")
+    with serving() as shop:
+        site = shop.url
+        torture(project, random.Random(seed), kills=4, longest=1.5, inputs=("-i", f"site={site}"))
+        once = project.call("run", "package.yaml", "--run-id", "unhurt", "-q", "-i", f"site={site}")
+    assert once.returncode == 0, once.stdout
+    check_log(project)
+    tables = [json.loads(project.call("records", "items", "-p", "crawl", "--json").stdout)]
+    assert len(tables[0]) == len({row["key"] for row in tables[0]}) > 0
+    first, second = (project.call("result", run, "--json").stdout for run in ("r", "unhurt"))
+    assert json.loads(first) == json.loads(second)
 
 
 def test_a_killed_runs_processes_are_gone_before_anyone_resumes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from .work import Work
 
 def make_due(work: Work, row: StepRow) -> None:
     """All that a step needs is there: start it, or let it wait for a place in its group."""
-    row = row._replace(due=work.seq(row.run))
+    row = row._replace(due=work.seq(row.run), reason=None)
     if row.parent is not None:
         parent = work.step(row.parent)
         if parent.reason is not None and parent.phase == "steps":
@@ -213,8 +213,8 @@ def link(work: Work, row: StepRow, child: StepRow, one: Emitted) -> None:
             # The emitter has succeeded, or this attempt could not report; a name nobody emitted is refused before.
             work.put(current._replace(met=current.met + 1))
         elif is_over(sibling):
-            holds = bool(lifecycle.counts_as(sibling, work.node(sibling)) & need.ends)
-            work.put(lifecycle.unblock(current, work.node(current), holds=holds))
+            ends = lifecycle.counts_as(sibling, work.node(sibling))
+            work.put(lifecycle.unblock(current, holds=bool(ends & need.ends), ends=ends))
         else:
             work.edge(sibling.id, child.id, need.ends)
 

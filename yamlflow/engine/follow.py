@@ -51,11 +51,11 @@ def tell(work: Work, row: StepRow, *, holds: bool, ends: frozenset[str]) -> None
     if row.status != "pending" or row.due is not None:
         return
     node = work.node(row)
-    row = work.put(lifecycle.unblock(row, node, holds=holds))
+    row = work.put(lifecycle.unblock(row, holds=holds, ends=ends))
     if lifecycle.is_due(row, node):
         make_due(work, row)
     elif lifecycle.is_out_of_reach(row, node):
-        skip(work, row, lifecycle.reason_to_skip(ends))
+        skip(work, row, row.reason or "needs")
 
 
 def child_gone(work: Work, parent: StepRow, parent_node: Node, child: StepRow, child_node: Node) -> None:

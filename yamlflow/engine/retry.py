@@ -133,7 +133,7 @@ def begin_anew(work: Work, run: RunRow, rows: list[StepRow], alive: StepRow | No
     for row in rows:
         for dependent in dependents(work, row):
             if dependent.status == "pending" and dependent.due is None:
-                work.put(dependent._replace(met=0, missed=0))
+                work.put(dependent._replace(met=0, missed=0, reason=None))
     waiting = {row.id: None for row in rows if not row.children}
     waiting.update({each.id: None for row in rows for each in dependents(work, row)})
     for id in waiting:
@@ -196,18 +196,15 @@ def resume(work: Work, row: StepRow) -> None:
     if row.status != "pending" or row.due is not None:
         return
     node = work.node(row)
-    reason = "needs"
     for need, other in needed(work, row, node):
         if other is None or is_over(other):
             ends = lifecycle.counts_as(other, work.node(other)) if other is not None else need
-            holds = bool(ends & need)
-            row = lifecycle.unblock(row, node, holds=holds)
-            reason = reason if holds else lifecycle.reason_to_skip(ends)
+            row = lifecycle.unblock(row, holds=bool(ends & need), ends=ends)
     work.put(row)
     if lifecycle.is_due(row, node):
         make_due(work, row)
     elif lifecycle.is_out_of_reach(row, node):
-        skip(work, row, reason)
+        skip(work, row, row.reason or "needs")
 
 
 def needed(work: Work, row: StepRow, node: Node) -> list[tuple[frozenset[str], StepRow | None]]:

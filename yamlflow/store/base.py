@@ -123,6 +123,12 @@ class LeaseTransaction(Protocol):
     def put_worker(self, row: WorkerRow) -> None:
         """Keep what a worker says of itself."""
 
+    def holders(self) -> list[WorkerRow]:
+        """The workers that hold a lease; few, however many there ever were."""
+
+    def forget_workers(self, seen_before: int) -> None:
+        """Drop workers that are not running and were last seen before a time."""
+
 
 class LogTransaction(Protocol):
     """What is written along with a change of status, within the same transaction."""

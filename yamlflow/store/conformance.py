@@ -338,6 +338,24 @@ class StoreConformance:
             tx.put_worker(row._replace(status="stopped"))
         assert store.workers() == [row._replace(status="stopped")]
 
+    def test_workers_that_hold_leases_are_known(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_steps(store, run)
+        idle, busy = WorkerRow("idle", "host", 1, "boot", None, 1, 2, "running"), WorkerRow("w", "h", 2, "b", None, 1, 2, "running")
+        with store.transaction() as tx:
+            tx.put_worker(idle)
+            tx.put_worker(busy)
+        self.claim(store)
+        with store.transaction() as tx:
+            assert tx.holders() == [busy]
+
+    def test_workers_long_gone_are_forgotten(self, store: Store) -> None:
+        with store.transaction() as tx:
+            for name, status, seen in (("a", "running", 1), ("b", "stopped", 1), ("c", "lost", 9)):
+                tx.put_worker(WorkerRow(name, "host", 1, "boot", None, 1, seen, status))
+            tx.forget_workers(5)
+        assert [row.name for row in store.workers()] == ["a", "c"]
+
     def test_of_a_removed_run_nothing_stays(self, store: Store) -> None:
         run, other = self.add_run(store, "gone"), self.add_run(store, "stays")
         (step,) = self.add_steps(store, run)
