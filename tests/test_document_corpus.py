@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from yamlflow.document import check, read
 from yamlflow.errors import InvalidPackage, Problem
@@ -40,6 +41,14 @@ def test_a_bad_package_is_refused_with_the_messages_beside_it(name: str) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_without_the_parser_in_c_the_same_lines_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = (CORPUS / f"{name}.yaml").read_bytes()
+    lines = [problem.line for problem in problems_of(content, name)]
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    assert [problem.line for problem in problems_of(content, name)] == lines
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_message_gives_a_place_and_nearly_every_one_a_remedy(name: str) -> None:
     found = problems_of((CORPUS / f"{name}.yaml").read_bytes(), f"{name}.yaml")
     assert all(problem.line and problem.column and problem.message for problem in found)
@@ -63,7 +72,9 @@ def _bombs() -> dict[str, tuple[Callable[[], str | bytes], str]]:
         ),
         "exponential aliases": (lambda: aliases, "more than 500,000 values"),
         "merges": (
-            lambda: "x-a: &x {" + ", ".join(f"k{n}: 1" for n in range(3000)) + "}\nx-b: {<<: [" + "*x, " * 3000 + "]}\n",
+            lambda: (
+                "x-a: &x {" + ", ".join(f"k{n}: 1" for n in range(3000)) + "}\nx-b: {<<: [" + "*x, " * 3000 + "]}\n"
+            ),
             "more than 500,000 values",
         ),
         "a long text repeated": (
@@ -97,7 +108,10 @@ def _bombs() -> dict[str, tuple[Callable[[], str | bytes], str]]:
             lambda: GOOD + "inputs: {a: {enum: [" + ", ".join(map(str, range(200_000))) + "], default: x}}",
             "others; this is text",
         ),
-        "a schema that is itself": (lambda: GOOD + "inputs: {a: {$ref: '#', default: 1}}", "refers to itself without end"),
+        "a schema that is itself": (
+            lambda: GOOD + "inputs: {a: {$ref: '#', default: 1}}",
+            "refers to itself without end",
+        ),
         "lone surrogate": (lambda: GOOD + "title: \ud800", "U+D800"),
         "an open bracket and much behind it": (lambda: "a: " + "x: " * 3 * MEGABYTE, "this is not YAML"),
     }

@@ -17,7 +17,7 @@ _STEP_KEYS = {
     "if": "when condition conditions only_if run_if preconditions precondition expression choice",
     "kind": """uses use task type executor plugin operator action activity template template_ref module job_type
         function resource call component""",
-    "for_each": "with_items loop foreach for map with_param with_sequence each iterate expand fan_out items",
+    "for_each": "with_items loop for map with_param with_sequence each iterate expand fan_out items",
     "with": "params parameters parameter args arguments input inputs config op_kwargs kwargs properties options",
     "continue_on_error": """continue_on ignore_errors ignore_error allow_failure continue_on_failure ignore_failure
         can_fail soft_fail""",
@@ -25,7 +25,7 @@ _STEP_KEYS = {
     "env": "environment env_vars envs variables vars environ",
     "retry": """retries retry_policy retry_strategy max_retries max_attempts attempts retry_limit retry_delay
         retry_delay_seconds retry_on backoff backoff_limit""",
-    "timeout": """timeout_minutes timeout_seconds timeout_sec timeout_secs time_out timeout_s execution_timeout
+    "timeout": """timeout_minutes timeout_seconds timeout_sec timeout_secs timeout_s execution_timeout
         active_deadline_seconds deadline max_duration time_limit start_to_close_timeout schedule_to_close_timeout""",
     "steps": "tasks jobs nodes dag step children stages states branches parallel sequence group do try block",
     "on_failure": "catch rescue except on_error error on_fail failure on_failure_callback on_exception",
@@ -124,8 +124,8 @@ _OTHER_KEYS: Mapping[str, Mapping[str, str]] = {
     },
     "schedule": {
         "cron": "schedule expression at crontab",
-        "timezone": "tz time_zone zone",
-        "catch_up": "catchup backfill misfire",
+        "timezone": "tz zone",
+        "catch_up": "backfill misfire",
         "inputs": "with params parameters input",
     },
     "cache": {"ttl": "expires max_age expiration for cache_expiration"},

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from ..errors import Pointer
 from ..outcome import Json
 from . import scalars, syntax
 from .complaints import Complaints, shown, unseen_in
+from .parser import next_event
 from .places import Lines, Places
 from .source import name_of
 
@@ -102,7 +103,7 @@ class Reader:
         """The values and their places."""
         import yaml
 
-        get_event, actions = _parser(self.text), _actions()
+        get_event, actions = next_event(self.text), _actions()
         try:
             while (event := get_event()) is not None:
                 actions[type(event)](self, event)
@@ -326,14 +327,6 @@ class Reader:
         frames = self.stack[1:]
         parts = (len(frame.container) if frame.key is _ITEM else frame.key for frame in frames)
         return tuple(part for part in parts if isinstance(part, str | int))
-
-
-def _parser(text: str) -> Callable[[], Any]:
-    """The function that gives a text's next event; in C where PyYAML was built so."""
-    import yaml
-
-    parser: Any = vars(yaml.cyaml)["CParser"] if yaml.__with_libyaml__ else yaml.SafeLoader
-    return cast(Callable[[], Any], parser(text).get_event)
 
 
 @cache

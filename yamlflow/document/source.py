@@ -26,6 +26,7 @@ _MARKS = (
 )
 #: Control characters, further line ends that only some programs see, byte order marks and halves of characters.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+HALVES = re.compile("[\ud800-\udfff]")
 #: Turns the direction of text, so that it reads otherwise than it runs.
 BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 #: Problems of one kind that are shown.
