@@ -207,7 +207,9 @@ def test_siblings_see_one_another_and_nobody_else_sees_them(tmp_path: Path) -> N
 
 
 def test_a_plugin_never_hides_an_installed_module(tmp_path: Path) -> None:
-    found = plugins(tmp_path, json="X = 1", user="import json\nassert json.dumps\nfrom . import json as own\nassert own.X")
+    found = plugins(
+        tmp_path, json="X = 1", user="import json\nassert json.dumps\nfrom . import json as own\nassert own.X"
+    )
     assert not found.broken
 
 
@@ -247,7 +249,9 @@ def test_an_installed_package_declares_plugins_by_entry_point(tmp_path: Path, mo
 
 
 def test_events_reach_every_plugin(tmp_path: Path) -> None:
-    text = "from yamlflow import hookimpl\nseen = []\n@hookimpl\ndef yamlflow_on_event(event):\n    seen.append(event)\n"
+    text = (
+        "from yamlflow import hookimpl\nseen = []\n@hookimpl\ndef yamlflow_on_event(event):\n    seen.append(event)\n"
+    )
     found = plugins(tmp_path, one=text)
     found.on_event({"kind": "run.started"})
     module: Any = found.manager.get_plugin(str(tmp_path / "one.py"))

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from .context import named
 from .errors import Permanent
+from .facts import named
 from .outcome import Artifact, Json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from .errors import Canceled, StepFault
+from .errors import Canceled, StepFault, StoreError, UserError, YamlflowError
 from .outcome import Error, Json
 from .values import NotJson, plain
 
@@ -32,10 +32,14 @@ def error_of(fault: BaseException) -> Error:
 
 def is_permanent(fault: BaseException) -> bool:
     """Whether it, or what it was raised ``from``, says that no further attempt can mend it."""
-    return any(
-        isinstance(each, Canceled) or (isinstance(each, StepFault) and not each.retryable)
-        for each in causes(fault, explicit=True)
-    )
+    return any(map(_lasts, causes(fault, explicit=True)))
+
+
+def _lasts(fault: BaseException) -> bool:
+    """What a step says of itself; else an author's mistake stays one, and a store may be there again."""
+    if isinstance(fault, StepFault):
+        return not fault.retryable
+    return isinstance(fault, YamlflowError) and not isinstance(fault, StoreError)
 
 
 def delay_of(fault: BaseException) -> int | None:
@@ -72,7 +76,9 @@ def code_of(fault: BaseException) -> str:
     """The stable word for programs."""
     if isinstance(fault, Canceled):
         return "canceled"
-    return str(fault.code) if isinstance(fault, StepFault) else "executor_error"
+    if isinstance(fault, UserError):
+        return "bad_input"
+    return str(getattr(fault, "code", "executor_error")) if isinstance(fault, YamlflowError) else "executor_error"
 
 
 def message_of(fault: BaseException) -> str:
@@ -86,11 +92,9 @@ def message_of(fault: BaseException) -> str:
 
 
 def details_of(fault: BaseException) -> Json:
-    """What a ``StepFault`` carries, or the traceback of anything else."""
-    if isinstance(fault, Canceled):
-        return None
-    if isinstance(fault, StepFault):
-        return _judged(fault.details)
+    """What an error of ours carries, or the traceback of any other."""
+    if isinstance(fault, YamlflowError):
+        return _judged(getattr(fault, "details", None))
     return {"traceback": traceback_of(fault)}
 
 

@@ -8,7 +8,6 @@ name, and none hides an installed module. Within the folder ``from . import html
 from __future__ import annotations
 
 import builtins
-import hashlib
 import importlib
 import importlib.util
 import sys
@@ -64,6 +63,8 @@ class PluginFinder:
     def package(self, folder: Path) -> str:
         """The name under which a folder, as it is now, is imported."""
         states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.glob("*.py"))]
+        import hashlib
+
         key = hashlib.sha256(repr((str(folder), states)).encode()).hexdigest()[:16]
         name = f"{ROOT}.f{key}"
         self._folders[name] = folder

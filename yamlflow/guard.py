@@ -100,6 +100,8 @@ class Guard:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(theirs)
+        # A guard that was stopped must not hold the worker: what it is not told of, it finds by the mark.
+        os.set_blocking(ours, False)
         self._pipe = ours
 
     def _tell(self, line: str) -> None:
@@ -107,6 +109,8 @@ class Guard:
             return
         try:
             os.write(self._pipe, line.encode())
+        except BlockingIOError:
+            return
         except BrokenPipeError:
             # Somebody killed the guard: the next child gets a new one, which is told of all that run.
             os.close(self._pipe)

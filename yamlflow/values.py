@@ -55,6 +55,8 @@ _UNSURE = object()
 
 def _quick(value: Any, limit: int | None) -> Any:
     """Through JSON text and back, in C: right when nothing changed on the way."""
+    if not shallow(value, limit):
+        return _UNSURE
     try:
         text = to_text(value)
         size = len(text.encode())
@@ -62,41 +64,47 @@ def _quick(value: Any, limit: int | None) -> Any:
     except (TypeError, ValueError, RecursionError):
         return _UNSURE
     if limit is not None and size > limit:
-        raise NotJson((), too_large(size, limit))
-    return copy if copy == value and shallow(copy) else _UNSURE
+        raise NotJson((), too_large(limit))
+    return copy if copy == value else _UNSURE
 
 
-def shallow(value: Json) -> bool:
-    """Whether a plain value has at most ``DEPTH`` levels."""
-    level = [value] if type(value) in (dict, list) else []
+def shallow(value: Any, limit: int | None) -> bool:
+    """Whether a value has at most ``DEPTH`` levels; raises ``NotJson`` once it is surely larger than ``limit``."""
+    level, size = [value], 0
     for _ in range(DEPTH):
+        size += sum(len(each) if type(each) in SIZED else 1 for each in level)
+        if limit is not None and size > limit:
+            raise NotJson((), too_large(limit))
+        level = [
+            item for each in level if type(each) in HOLDERS for item in (each.values() if type(each) is dict else each)
+        ]
         if not level:
             return True
-        level = [
-            item
-            for each in level
-            for item in (each.values() if type(each) is dict else each)
-            if type(item) is dict or type(item) is list
-        ]
-    return not level
+    return not any(type(each) in HOLDERS for each in level)
+
+
+#: What has at least a byte of JSON for each of its parts; what holds other values.
+SIZED = frozenset({str, list, dict, tuple})
+HOLDERS = frozenset({list, dict, tuple})
 
 
 def _careful(value: Any, limit: int | None) -> Json:
     """Node by node, converting what can be and naming what cannot."""
-    budget = [10_000_000 if limit is None else limit + 1]
+    budget = [limit or 100_000_000] * 2
     copy = _node(value, (), frozenset(), budget)
     size = len(to_text(copy).encode())
     if limit is not None and size > limit:
-        raise NotJson((), too_large(size, limit))
+        raise NotJson((), too_large(limit))
     return copy
 
 
 def _node(value: Any, pointer: Pointer, above: frozenset[int], budget: list[int]) -> Json:
     if value is None or isinstance(value, bool):
         return value
-    budget[0] -= 1
+    # What is left of the limit, and the limit itself.
+    budget[0] -= len(value) if isinstance(value, str) else 1
     if budget[0] < 0:
-        raise NotJson((), "the value is too large; keep it as an artifact")
+        raise NotJson((), too_large(budget[1]))
     if isinstance(value, Enum):
         return _node(value.value, pointer, above, budget)
     if isinstance(value, str):
@@ -169,6 +177,6 @@ def _finite(value: float, pointer: Pointer) -> float:
     return value
 
 
-def too_large(size: int, limit: int) -> str:
-    """The sentence for a value over its limit; sizes in bytes."""
-    return f"{size:,} bytes of JSON, at most {limit:,} are kept; put it into an artifact and return its name"
+def too_large(limit: int) -> str:
+    """The sentence for a value over its limit, in bytes."""
+    return f"more than the {limit:,} bytes of JSON that are kept; put it into an artifact and return its name"

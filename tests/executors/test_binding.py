@@ -157,7 +157,20 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
     max_leaves=6,
 )
-HINTS = [str, int, bool, float, list[int], dict[str, bool], str | None, int | list[str], Literal["a", 1], Any, dict, list]
+HINTS = [
+    str,
+    int,
+    bool,
+    float,
+    list[int],
+    dict[str, bool],
+    str | None,
+    int | list[str],
+    Literal["a", 1],
+    Any,
+    dict,
+    list,
+]
 
 
 @pytest.mark.parametrize("hint", HINTS, ids=str)

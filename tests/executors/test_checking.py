@@ -13,7 +13,11 @@ from yamlflow.executors.checking import check, is_plain
 from yamlflow.plugins import load
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0]) | st.sampled_from(["", "a", "ab", "b1"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from([0.5, 1.0])
+    | st.sampled_from(["", "a", "ab", "b1"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
     max_leaves=5,
 )
@@ -41,10 +45,12 @@ SCHEMAS = st.recursive(
     | st.fixed_dictionaries({"minLength": st.integers(0, 2), "pattern": st.just("^a")})
     | st.fixed_dictionaries({"maxItems": st.integers(0, 2), "minItems": st.integers(0, 1)})
     | st.booleans(),
-    lambda inner: objects(inner)
-    | st.fixed_dictionaries({"items": inner})
-    | st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)})
-    | st.fixed_dictionaries({"oneOf": st.lists(inner, min_size=1, max_size=3)}),
+    lambda inner: (
+        objects(inner)
+        | st.fixed_dictionaries({"items": inner})
+        | st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)})
+        | st.fixed_dictionaries({"oneOf": st.lists(inner, min_size=1, max_size=3)})
+    ),
     max_leaves=5,
 )
 

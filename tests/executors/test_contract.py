@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import tracemalloc
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 
 from yamlflow import Permanent, Retryable, StepContext, Succeeded, executor
 from yamlflow.context import Limits, Ports
-from yamlflow.errors import Canceled, PluginError
+from yamlflow.errors import Canceled, InvalidInput, PluginError, Problem, StoreUnavailable
 from yamlflow.executors import Deferred, Executor, execute, execute_async, executor_of
 from yamlflow.outcome import Failed, Waiting
 from yamlflow.ports import CancelToken
+from yamlflow.template import TemplateError
 from yamlflow.testing import FakeClock, run_executor
 
 
@@ -123,7 +125,20 @@ def test_a_result_over_its_limit_names_artifacts_as_the_way_out() -> None:
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "bad_result"
     assert "artifact" in outcome.error.message
-    assert "102 bytes" in outcome.error.message
+    assert "the 50 bytes" in outcome.error.message
+
+
+@pytest.mark.parametrize("value", ["x" * 50_000_000, [["x" * 1000] * 1000] * 1000, [(0,) * 10_000] * 10_000])
+def test_a_huge_result_is_refused_before_it_is_written_out(value: Any) -> None:
+    tracemalloc.start()
+    try:
+        outcome = returning(value)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(outcome, Failed)
+    assert "artifact" in outcome.error.message
+    assert peak < 60_000_000
 
 
 def test_an_outcome_is_taken_as_it_is() -> None:
@@ -178,6 +193,19 @@ def test_an_error_that_was_only_being_handled_does_not_make_it_permanent() -> No
     assert isinstance(outcome, Failed)
     assert not outcome.error.permanent
     assert outcome.error.cause["code"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "permanent"),
+    [
+        (InvalidInput([Problem(message="no")]), "bad_input", True),
+        (TemplateError("undefined", expression="x"), "template_error", True),
+        (StoreUnavailable("locked"), "executor_error", False),
+    ],
+)
+def test_errors_of_our_own_keep_their_code_and_have_no_traceback(fault: Exception, code: str, permanent: bool) -> None:
+    error = raising(fault).error
+    assert (error.code, error.permanent, error.details) == (code, permanent, None)
 
 
 def test_a_ring_of_causes_ends() -> None:

@@ -37,7 +37,9 @@ def test_code_leaves_its_result(where: dict[str, bool]) -> None:
 
 
 def test_a_function_beside_the_package_is_called(where: dict[str, bool], tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text("from till import add\nclass A:\n    @staticmethod\n    def sum(*n, k=0): return add(n) + k\n")
+    (tmp_path / "shop.py").write_text(
+        "from till import add\nclass A:\n    @staticmethod\n    def sum(*n, k=0): return add(n) + k\n"
+    )
     (tmp_path / "till.py").write_text("def add(n): return sum(n)\nasync def later(n): return n + 1\n")
     assert result(run_executor(python, {"call": "shop:A.sum", "args": [1, 2], **where}, package_dir=tmp_path)) == 3
     assert result(run_executor(python, {"call": "shop:A.sum", "args": {"k": 2}, **where}, package_dir=tmp_path)) == 2
@@ -106,7 +108,10 @@ def test_modules_of_one_name_in_two_folders_do_not_meet(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "same.py").write_text(f"def f(): return '{name}'")
     given = {"call": "same:f", "in_process": True}
-    assert [result(run_executor(python, given, package_dir=tmp_path / name)) for name in ("one", "two")] == ["one", "two"]
+    assert [result(run_executor(python, given, package_dir=tmp_path / name)) for name in ("one", "two")] == [
+        "one",
+        "two",
+    ]
 
 
 def test_cancel_ends_the_child(tmp_path: Path) -> None:

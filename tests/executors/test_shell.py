@@ -122,7 +122,11 @@ def test_the_working_folder_is_the_packages_where_there_is_one(tmp_path: Path) -
         (["/etc"], {}, "may not be executed"),
         (["echo", "a\0b"], {}, "NUL"),
         (["echo", "x" * 131_072], {}, "pass it with stdin:"),
-        ("true", {"env": {"BIG": "x" * 131_072}}, "env BIG: the value is too large for an environment; pass it with stdin:"),
+        (
+            "true",
+            {"env": {"BIG": "x" * 131_072}},
+            "env BIG: the value is too large for an environment; pass it with stdin:",
+        ),
         ("true", {"env": {"BIG": "x" * 131_068}}, "pass it with stdin:"),
         ("true", {"env": {f"N{i}": "x" * 100_000 for i in range(40)}}, "pass the large one with stdin:"),
         ("true", {"env": {"A": "a\0b"}}, "NUL"),
@@ -147,7 +151,10 @@ def test_the_largest_environment_value_there_can_be_passes() -> None:
 
 
 def test_the_output_file_is_the_result() -> None:
-    assert result(run('echo a=1 > "$YAMLFLOW_OUTPUT"; echo "b=x=y z" >> "$YAMLFLOW_OUTPUT"')) == {"a": "1", "b": "x=y z"}
+    assert result(run('echo a=1 > "$YAMLFLOW_OUTPUT"; echo "b=x=y z" >> "$YAMLFLOW_OUTPUT"')) == {
+        "a": "1",
+        "b": "x=y z",
+    }
     assert result(run("""echo '{"n": 1}' > "$YAMLFLOW_OUTPUT" """)) == {"n": 1}
     assert result(run("""echo '[1]' > "$YAMLFLOW_OUTPUT" """)) == [1]
 
@@ -175,7 +182,9 @@ def test_an_output_that_cannot_be_read_is_a_bad_result(script: str, words: str) 
 
 
 def test_files_left_in_the_artifacts_folder_are_kept() -> None:
-    outcome = run("cd $YAMLFLOW_ARTIFACTS; mkdir sub; echo 1 > a.txt; echo 2 > sub/b.json; ln -s /etc/passwd link; mkfifo p")
+    outcome = run(
+        "cd $YAMLFLOW_ARTIFACTS; mkdir sub; echo 1 > a.txt; echo 2 > sub/b.json; ln -s /etc/passwd link; mkfifo p"
+    )
     assert isinstance(outcome, Succeeded)
     assert [each.name for each in outcome.artifacts] == ["a.txt", "sub/b.json"]
     assert [each.content_type for each in outcome.artifacts] == ["text/plain", "application/json"]
@@ -193,6 +202,10 @@ def test_declared_artifacts_are_kept_when_the_step_ends(tmp_path: Path) -> None:
     outcome = run(script, package_dir=tmp_path, keep=keep)
     assert isinstance(outcome, Succeeded)
     assert [each.name for each in outcome.artifacts] == ["report", "logs/a.log", "logs/b.log"]
+    failed = run("echo 1 > a.log; exit 1", package_dir=tmp_path, keep={"log": "a.log", "report": "never-made"})
+    assert isinstance(failed, Failed)
+    assert [each.name for each in failed.artifacts] == ["log"]
+    assert failed.error.code == "exit_status"
     for bad in ("evil", "nosuch", "../x"):
         assert error(run("true", package_dir=tmp_path, keep={"x": bad})).code == "bad_result"
 
@@ -308,7 +321,9 @@ def test_cancel_kills_what_ignores_it_and_its_whole_group(tmp_path: Path) -> Non
 
 
 def test_cancel_finds_what_has_left_the_group(tmp_path: Path) -> None:
-    script = "setsid sh -c 'echo $$ > stray; exec sleep 1000' & while [ ! -s stray ]; do sleep 0.01; done; touch ready; wait"
+    script = (
+        "setsid sh -c 'echo $$ > stray; exec sleep 1000' & while [ ! -s stray ]; do sleep 0.01; done; touch ready; wait"
+    )
     outcome = asyncio.run(canceled_when(script, tmp_path / "ready", tmp_path, 0.2))
     assert error(outcome).code == "canceled"
     assert gone(int((tmp_path / "stray").read_text()))

@@ -49,7 +49,12 @@ CREATE = "create table if not exists t (a, b)"
 
 
 def test_the_result_is_the_rows_of_the_last_statement_that_gives_any(database: Path) -> None:
-    statements = [CREATE, {"sql": "insert into t values (?, ?)", "params": [1, "x"]}, "select * from t", "delete from t"]
+    statements = [
+        CREATE,
+        {"sql": "insert into t values (?, ?)", "params": [1, "x"]},
+        "select * from t",
+        "delete from t",
+    ]
     assert result(run(database, statements)) == [{"a": 1, "b": "x"}]
     assert result(run(database, "delete from t where a = 5", "other")) == []
 

@@ -7,6 +7,7 @@ yamlflow's state is what they return.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -16,11 +17,11 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from ..context import StepContext
-from ..errors import PluginError
+from ..errors import PluginError, StepFault
 from ..faults import delay_of, error_of
 from ..outcome import Error, Failed, Json, Outcome
 from .binding import Binding, misfit
-from .checking import check, fill_defaults
+from .checking import Finding, checker, fill_defaults
 
 __all__ = ["Deferred", "Executor", "Mode", "execute", "execute_async", "executor", "executor_of", "fault_outcome"]
 
@@ -77,10 +78,14 @@ class Executor:
             step.input = arguments["input"] if self.binding.whole else self._filled(step.raw_input)
             return self.call(**arguments)
         given = {} if step.raw_input is None else step.raw_input
-        if findings := check(self.declared, given):
+        if findings := self._check(given):
             raise misfit(self.kind, findings)
         step.input = fill_defaults(self.declared, given) if isinstance(given, dict) else given
         return self.call(step)
+
+    @cached_property
+    def _check(self) -> Callable[[Json], list[Finding]]:
+        return checker(self.schema)
 
     def _filled(self, given: Json) -> Json:
         return fill_defaults(self.schema, given) if isinstance(given, dict) else given
@@ -181,11 +186,13 @@ def execute(executor: Executor, step: StepContext) -> Outcome:
     Never raises but for ``KeyboardInterrupt``: what the function raises, ``SystemExit`` included, is the outcome.
     """
     try:
-        return _ended(step, executor.start(step))
+        value = executor.start(step)
+        _keep(step, value)
+        return step.outcome(value)
     except KeyboardInterrupt:
         raise
     except BaseException as fault:
-        return fault_outcome(fault, step)
+        return _broken_off(step, fault)
 
 
 async def execute_async(executor: Executor, step: StepContext) -> Outcome:
@@ -219,15 +226,14 @@ async def _supervised(work: Awaitable[Any], step: StepContext) -> Outcome:
     timer = loop.call_later(remaining, stop) if remaining is not None else None
     try:
         value = await task
-        return timed_out(step) if expired else _ended(step, value)
+        if step.keep:
+            await asyncio.to_thread(_keep, step, value)
+        return timed_out(step) if expired else step.outcome(value)
     except BaseException as fault:
-        if expired:
-            return timed_out(step)
-        if isinstance(fault, asyncio.CancelledError):
-            if not token.canceled:
-                raise
-            return canceled(step)
-        return fault_outcome(fault, step)
+        if isinstance(fault, asyncio.CancelledError) and not (expired or token.canceled):
+            raise
+        failure = _broken_off(step, fault)
+        return timed_out(step) if expired else canceled(step) if token.canceled else failure
     finally:
         # Canceled before it began, a coroutine would complain that nobody awaited it.
         getattr(work, "close", forget)()
@@ -251,12 +257,19 @@ def _soon(loop: Any, call: Callable[[], Any]) -> None:
         """The loop is closed: the task is gone already."""
 
 
-def _ended(step: StepContext, value: Any) -> Outcome:
+def _keep(step: StepContext, value: Any) -> None:
+    """The files that the step's ``artifacts`` name; a step that failed keeps those that are there."""
     if step.keep:
         from ..artifacts import keep_files
 
-        keep_files(step)
-    return step.outcome(value)
+        keep_files(step, strict=not isinstance(value, Failed))
+
+
+def _broken_off(step: StepContext, fault: BaseException) -> Failed:
+    failure = Failed(error=error_of(fault), after=delay_of(fault))
+    with contextlib.suppress(OSError, StepFault):
+        _keep(step, failure)
+    return step.failed(failure)
 
 
 def fault_outcome(fault: BaseException, step: StepContext) -> Failed:

@@ -23,7 +23,7 @@ from ..context import StepContext
 from ..errors import Permanent, PluginError, dotted
 from ..outcome import Json
 from ..values import NotJson, plain
-from .checking import Finding, check
+from .checking import Finding, checker
 
 SIMPLE: Mapping[Any, dict[str, Json]] = {
     str: {"type": "string"},
@@ -161,8 +161,7 @@ class Binding:
         """The keyword arguments for one step; ``Permanent`` (``bad_input``) when its input does not fit."""
         given = step.raw_input if step.raw_input is not None else {}
         if self.plain is not None:
-            findings = check(self.plain, given)
-            if findings:
+            if findings := self._check(given):
                 raise misfit(self.kind, findings)
             arguments = {"input": given} if self.whole else {**given, **self._whole_numbers(given)}
         else:
@@ -170,6 +169,10 @@ class Binding:
         if self.step_name is not None:
             arguments[self.step_name] = step
         return arguments
+
+    @cached_property
+    def _check(self) -> Callable[[Json], list[Finding]]:
+        return checker({} if self.plain is None else self.plain)
 
     def _whole_numbers(self, given: Mapping[str, Json]) -> dict[str, int]:
         """``2.0`` is a whole number to JSON Schema; where the hint is ``int`` the function gets an ``int``."""

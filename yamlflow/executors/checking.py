@@ -6,6 +6,7 @@ The plain keywords that kinds use are checked here, quickly; a schema with any o
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -51,8 +52,13 @@ SILENT = frozenset(
 
 def check(schema: Mapping[str, Json] | bool, value: Json) -> list[Finding]:
     """Everything that is wrong with ``value``, at most ``MOST`` findings; empty when it fits."""
-    findings = _plain_findings(schema, value) if is_plain(schema) else _library_findings(schema, value)
-    return [finding for finding, _ in zip(findings, range(MOST), strict=False)]
+    return checker(schema)(value)
+
+
+def checker(schema: Mapping[str, Json] | bool) -> Callable[[Json], list[Finding]]:
+    """``check`` for one schema, to be called often."""
+    findings = _plain_findings if is_plain(schema) else _library_findings
+    return lambda value: list(itertools.islice(findings(schema, value), MOST))
 
 
 def fill_defaults(schema: Mapping[str, Json], value: Mapping[str, Json]) -> dict[str, Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -223,7 +224,7 @@ async def saved(response: httpx.Response, step: StepContext, name: str, limit: i
     """The body as an artifact, through a file."""
     import asyncio
 
-    partial = Path(step.dir) / f".body-{step.uuid()}"
+    partial = Path(step.dir) / f".body-{os.urandom(8).hex()}"
     encoding = response.headers.get("content-encoding", "")
     content_type = response.headers.get("content-type", "").partition(";")[0].strip() or None
     metadata = {"url": step.ports.masking.mask(str(response.url)), "status": str(response.status_code)}

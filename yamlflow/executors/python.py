@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 from ..artifacts import open_regular
 from ..context import StepContext
 from ..errors import Permanent, Retryable
-from ..faults import error_of
+from ..faults import delay_of, error_of
 from ..folders import import_from
 from ..outcome import Error, Failed, Json
 from . import child, executor
@@ -67,7 +68,7 @@ async def in_child(step: StepContext) -> Json | Failed:
         command = [sys.executable, "-P", child.__file__, str(request.absolute()), str(answer.absolute())]
         env = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **step.env, **places.env}
         ended = await run(command, step, env=env, cwd=cwd)
-        places.keep(step)
+        await places.keep(step)
         if ended.exit_code or not answer.is_file():
             raise failure_of(ended, step)
         return answer_of(answer, step)
@@ -101,11 +102,24 @@ def answer_of(file: Path, step: StepContext) -> Json | Failed:
 
 
 async def in_thread(step: StepContext) -> Json | Failed:
-    """In a thread of this process."""
+    """In a thread of this process, which ends with it: one that hangs keeps nobody from leaving."""
     import asyncio
+    import threading
 
-    work = function_of(step)
-    return await asyncio.to_thread(contained, work)
+    loop, work = asyncio.get_running_loop(), function_of(step)
+    done: asyncio.Future[Json | Failed] = loop.create_future()
+
+    def settle(value: Json | Failed) -> None:
+        if not done.done():
+            done.set_result(value)
+
+    def run_here() -> None:
+        value = contained(work)
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, value)
+
+    threading.Thread(target=run_here, daemon=True).start()
+    return await done
 
 
 def function_of(step: StepContext) -> Callable[[], Any]:
@@ -127,11 +141,11 @@ def imported(module: str, step: StepContext) -> Any:
 
 
 def contained(work: Callable[[], Any]) -> Any:
-    """The value, or a failure where the work wants to end the process."""
+    """The value, or the failure that whatever it raises stands for."""
     try:
         return work()
-    except (SystemExit, KeyboardInterrupt) as fault:
-        return Failed(error=error_of(fault))
+    except BaseException as fault:
+        return Failed(error=error_of(fault), after=delay_of(fault))
 
 
 def module_folders(step: StepContext) -> list[Path]:

@@ -72,7 +72,7 @@ async def shell(step: StepContext) -> Json:
             stdin=stdin_of(step.input.get("stdin")),
             keep_stdout=step.ports.limits.result + 1 if parse else None,
         )
-        places.keep(step)
+        await places.keep(step)
         if ended.exit_code:
             raise failure_of(ended, step)
         return places.output(step) if places.written() else result_of(ended, parse, step)
@@ -84,7 +84,7 @@ class Places:
     """The files through which a command speaks to its step."""
 
     def __init__(self, step: StepContext) -> None:
-        self._folder = step.dir / f".step-{step.uuid()}"
+        self._folder = step.dir / f".step-{os.urandom(8).hex()}"
         self.artifacts = self._folder / "artifacts"
         self.artifacts.mkdir(parents=True)
         self._output = self._folder / "output"
@@ -117,9 +117,12 @@ class Places:
         except UnicodeDecodeError:
             raise Permanent("bad_result", "$YAMLFLOW_OUTPUT is not UTF-8 text") from None
 
-    def keep(self, step: StepContext) -> None:
-        """Keep the artifacts it left."""
-        keep_folder(step, self.artifacts)
+    async def keep(self, step: StepContext) -> None:
+        """Keep the artifacts it left; in a thread, as each is synced to disk."""
+        import asyncio
+
+        if self.artifacts.is_dir() and any(self.artifacts.iterdir()):
+            await asyncio.to_thread(keep_folder, step, self.artifacts)
 
     def clear(self) -> None:
         """Remove them."""

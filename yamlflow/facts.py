@@ -1,0 +1,81 @@
+"""What a step is told of itself and its run, and which names may stand where. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import Permanent
+from .outcome import Json
+
+#: Characters that would break a line or a file's name out of its place.
+CONTROL = frozenset(map(chr, (*range(32), 127, 0x2028, 0x2029)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The run a step belongs to."""
+
+    id: str = "run"
+    #: From 1; a run continued as new is the next execution of its id.
+    execution: int = 1
+    name: str = "run"
+    package: str = "package"
+    version: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    #: The run and the step that started this one, ``{run, step}``; None for a run started from outside.
+    parent: Json = None
+    #: Milliseconds since the epoch.
+    started_at: int = 0
+
+    @property
+    def key(self) -> str:
+        """Names this execution among all: ``id/execution``; what artifacts and markers are kept under."""
+        return f"{self.id}/{self.execution}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInfo:
+    """The step itself."""
+
+    id: str = "step"
+    #: Unique in its run: ``enrich[3]/head``.
+    path: str = "step"
+    kind: str = ""
+    title: str | None = None
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseInfo:
+    """The right to execute the step just now."""
+
+    worker: str = "worker"
+    #: The fencing token: an outcome of an older epoch is refused.
+    epoch: int = 1
+    #: Milliseconds on the store's steady clock; renewed by the worker.
+    expires_at: int = 0
+
+
+@dataclass(frozen=True)
+class EmittedStep:
+    """What ``emit`` hands back, to be named in another one's ``needs``."""
+
+    key: str
+    #: The child's path in the run.
+    path: str
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def named(name: Any, what: str, limit: int = 200) -> str:
+    """A name that may stand in a path and on a line; ``Permanent`` (``bad_result``) for any other."""
+    if not isinstance(name, str) or not name.strip():
+        raise Permanent("bad_result", f"{what} needs a name that is not empty; this is {name!r}")
+    if len(name) > limit:
+        raise Permanent("bad_result", f"the name of {what} has {len(name)} characters, at most {limit} are allowed")
+    if CONTROL & set(name):
+        raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
+    return name
