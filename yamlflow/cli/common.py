@@ -1,0 +1,167 @@
+"""What every command shares: its common options, and how its help and its examples are laid out. Imports only click."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+#: Where the settings from flags are kept, for all commands of one call.
+FLAGS = "yamlflow.flags"
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_debugging = False
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return _debugging
+
+
+def keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Remember a setting that was given as a flag; the innermost one counts."""
+    global _debugging
+    if value not in (None, (), False):
+        ctx.meta.setdefault(FLAGS, {})[param.name] = value
+        if param.name == "log_level":
+            _debugging = value == "debug"
+    return value
+
+
+def flags_of(ctx: click.Context) -> Mapping[str, Any]:
+    """The settings that were given as flags."""
+    flags: Mapping[str, Any] = ctx.meta.get(FLAGS, {})
+    return flags
+
+
+def setting(*names: str, **attributes: Any) -> click.Option:
+    """An option that is a setting: kept aside, not handed to the command."""
+    return click.Option(names, expose_value=False, callback=keep, **attributes)
+
+
+def common() -> list[click.Option]:
+    """The options of every command."""
+    return [
+        setting("--store", metavar="URL", help="The store: sqlite:///file.db or a path. [.yamlflow/yamlflow.db]"),
+        setting(
+            "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much to say on stderr."
+        ),
+        setting("--log-format", type=click.Choice(["text", "json"]), help="How diagnostic lines are written."),
+        setting("--log-file", metavar="FILE", help="Where diagnostic lines go instead of stderr."),
+    ]
+
+
+def plugin_options() -> list[click.Option]:
+    """The options of commands that need kinds or packages."""
+    return [
+        setting("--plugins", metavar="DIR", multiple=True, help="More folders with plugins."),
+        setting("--no-plugins", is_flag=True, help="Use built-in kinds only."),
+        setting("--packages", metavar="DIR", multiple=True, help="More folders with packages."),
+    ]
+
+
+def common_options(function: Function) -> Function:
+    """Decorate a command or group with the options of every command."""
+    held = getattr(function, "__click_params__", [])
+    function.__click_params__ = [*held, *reversed(common())]  # type: ignore[attr-defined]
+    return function
+
+
+def version_option(function: Function) -> Function:
+    """``--version``, read without importing what it is the version of."""
+
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(f"yamlflow {version()}")
+            ctx.exit()
+
+    option = click.option(
+        "--version", is_flag=True, is_eager=True, expose_value=False, callback=show, help="Print the version."
+    )
+    return option(function)
+
+
+def version() -> str:
+    """The installed version, or ``0`` in a bare source tree."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("yamlflow")
+    except PackageNotFoundError:
+        return "0"
+
+
+class Command(click.Command):
+    """A command with the common options, which its help lists last, and with examples, which it lists first."""
+
+    def __init__(
+        self, *args: Any, examples: Sequence[tuple[str, str]] = (), plugins: bool = False, **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("context_settings", CONTEXT)
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+        #: Options that are not the command's own.
+        self.shared: list[click.Option] = [*(plugin_options() if plugins else []), *common()]
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        own = super().get_params(ctx)
+        return [*own[:-1], *self.shared, *own[-1:]]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, self.examples)
+        own = [param for param in self.get_params(ctx) if param not in self.shared]
+        write_options(ctx, formatter, "Options", own)
+        write_options(ctx, formatter, "Common options", self.shared)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        listen(flags_of(ctx))
+        return rest
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
+    """A section of examples, each with what it does."""
+    if examples:
+        with formatter.section("Examples"):
+            formatter.write_dl(list(examples))
+
+
+def write_options(
+    ctx: click.Context, formatter: click.HelpFormatter, title: str, options: Sequence[click.Parameter]
+) -> None:
+    """A section of options."""
+    rows = [row for row in (option.get_help_record(ctx) for option in options) if row is not None]
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
+
+
+def command(
+    name: str, *, examples: Sequence[tuple[str, str]] = (), plugins: bool = False, cls: type[Command] = Command,
+    **attributes: Any,
+) -> Callable[[Callable[..., Any]], Command]:  # fmt: skip
+    """Declare a command; ``plugins`` adds the options that say where kinds and packages come from."""
+
+    def declare(function: Callable[..., Any]) -> Command:
+        decorator = click.command(name, cls=cls, examples=examples, plugins=plugins, **attributes)
+        return decorator(function)
+
+    return declare
+
+
+def listen(flags: Mapping[str, Any]) -> None:
+    """Let Python's logging say what was asked for. Without a flag or variable nothing is set up."""
+    import os
+
+    level = flags.get("log_level") or os.environ.get("YAMLFLOW_LOG_LEVEL")
+    form = flags.get("log_format") or os.environ.get("YAMLFLOW_LOG_FORMAT")
+    file = flags.get("log_file") or os.environ.get("YAMLFLOW_LOG_FILE")
+    if level or form or file:
+        from .diagnostics import set_up
+
+        set_up(level or "warning", form or "text", file)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

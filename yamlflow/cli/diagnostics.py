@@ -1,0 +1,30 @@
+"""Diagnostic lines of yamlflow and its libraries: as text or JSON, to stderr or a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message and, if there was one, the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def set_up(level: str, form: str, file: str | None) -> None:
+    """Send what is grave enough where it was asked for."""
+    sink = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
+    sink.setFormatter(JsonLines() if form == "json" else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(sink)
+    root.setLevel(level.upper())

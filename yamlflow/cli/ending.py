@@ -1,0 +1,116 @@
+"""What is said when a run has ended, or was interrupted: its outputs, or what failed and how to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..clock import SystemClock
+from ..outcome import Json
+from ..rows import RunRow, StepRow
+from .texts import as_json, as_yaml, length, tail
+
+if TYPE_CHECKING:
+    from ..project import Project
+    from ..runtime import Runtime
+
+#: A run's status -> the exit status of the command that waited for it.
+STATUS = {"succeeded": 0, "continued": 0, "failed": 1, "canceled": 3}
+#: Lines of the failed step's log that are shown.
+LAST_LINES = 20
+
+
+def exit_status(runs: Sequence[RunRow]) -> int:
+    """The gravest of what became of runs: failed, then canceled."""
+    codes = {STATUS.get(run.status, 0) for run in runs}
+    return 1 if 1 in codes else 3 if 3 in codes else 0
+
+
+def document_of(runtime: Runtime, run: RunRow) -> dict[str, Json]:
+    """A run that has ended, as ``--json`` prints it."""
+    root = root_of(runtime, run)
+    return {
+        "run": run.id,
+        "execution": run.execution,
+        "package": run.package,
+        "status": run.status,
+        "outputs": None if root is None or root.result is None else json.loads(root.result),
+        "error": error_of(root),
+        "duration_ms": (run.ended_at or SystemClock().now()) - run.created_at,
+    }
+
+
+def root_of(runtime: Runtime, run: RunRow) -> StepRow | None:
+    """The run's root step."""
+    return next(iter(runtime.store.steps_at(run.key, [""])), None)
+
+
+def error_of(row: StepRow | None) -> Json:
+    """Why a step failed: its own error, or the first of its children."""
+    text = None if row is None or row.status != "failed" else row.error or row.fault
+    return None if text is None else json.loads(text)
+
+
+def tell(runtime: Runtime, project: Project, run: RunRow, *, as_document: bool, quiet: bool) -> None:
+    """Print what came of a run: results to stdout, the rest to stderr."""
+    found = document_of(runtime, run)
+    if as_document:
+        click.echo(as_json(found))
+        return
+    if run.status == "succeeded":
+        if not quiet:
+            click.echo(
+                f"run {run.id} {click.style('succeeded', fg='green')} in {length(found['duration_ms'])}", err=True
+            )
+        if found["outputs"] not in (None, {}):
+            click.echo(as_yaml(found["outputs"]))
+        return
+    tell_end(runtime, project, run, found)
+
+
+def tell_end(runtime: Runtime, project: Project, run: RunRow, found: dict[str, Json]) -> None:
+    """A run that failed or was canceled: the step, its error, the end of its log, and how to go on."""
+    from .opening import hint
+
+    error = found["error"]
+    color = "red" if run.status == "failed" else "yellow"
+    click.echo(f"run {run.id} {click.style(run.status, fg=color)} after {length(found['duration_ms'])}", err=True)
+    if error:
+        step, attempt = error.get("step"), error.get("attempt")
+        where = f"step {step}{f', attempt {attempt}' if attempt and attempt > 1 else ''}: " if step else ""
+        click.echo(f"  {where}{click.style(error['code'], bold=True)}: {error['message']}", err=True)
+        log = last_log(runtime.home, run, step) if step else ""
+        if log:
+            click.echo("\n".join(f"  | {line}" for line in tail(log, LAST_LINES).split("\n")), err=True)
+    elif run.status == "canceled":
+        root = root_of(runtime, run)
+        why = json.loads(root.cancel) if root is not None and root.cancel else {}
+        if why.get("reason"):
+            click.echo(f"  reason: {why['reason']}", err=True)
+    click.echo(f"  look:  {hint(project, f'show {run.id}')}", err=True)
+    click.echo(f"  retry: {hint(project, f'retry {run.id}')}", err=True)
+
+
+def last_log(home: Path, run: RunRow, step: str) -> str:
+    """What the last attempt of a step wrote; of a group nothing."""
+    from .log_files import logs_of
+
+    files = [each for each in logs_of(home, run) if each.step == step]
+    return files[-1].file.read_text(encoding="utf-8", errors="replace") if files else ""
+
+
+def interrupted(project: Project, runs: Sequence[RunRow]) -> None:
+    """How to go on with runs that were left."""
+    from .opening import hint
+
+    for run in runs:
+        click.echo(
+            f"interrupted; run {run.id} is kept as it stands. Go on with: {hint(project, f'resume {run.id}')}", err=True
+        )
+
+
+__all__ = ["document_of", "error_of", "exit_status", "interrupted", "last_log", "tell"]

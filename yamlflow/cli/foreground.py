@@ -1,0 +1,181 @@
+"""Working in the foreground: one worker loop in this thread, a view of what happens, and an orderly end.
+
+The first SIGINT or SIGTERM takes nothing more and hands back what is in hand; the second one ends the process at once,
+which costs no more than a crash would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..clock import SECOND, wait
+from ..errors import StoreUnavailable
+from ..rows import EventRow, RunRow
+from ..store.base import Reader
+from .lines import to_stderr
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+#: Milliseconds between looks at what others have committed.
+LOOK = 200
+#: Seconds that a store may be out of reach before the foreground gives up.
+PATIENCE = 60
+
+
+class View(Protocol):
+    """Shows what happens while it happens."""
+
+    def __enter__(self) -> Any:
+        """Begin to show."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last state standing."""
+
+    def take(self, event: EventRow) -> None:
+        """Take in one event of the run."""
+
+    def say(self, text: str) -> None:
+        """Show a remark."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def take(self, event: EventRow) -> None:
+        """Nothing to do."""
+
+    def say(self, text: str) -> None:
+        """Nothing to do."""
+
+
+class Feed:
+    """Hands the events of some runs on, each once and in order: this process's own as they are committed, those of
+    other processes when the store is next looked at."""
+
+    def __init__(self, take: Callable[[EventRow], None]) -> None:
+        self._take = take
+        self._seen: dict[int, int] = {}
+
+    def follow(self, run: int, after: int = 0) -> None:
+        """Hand on what follows an event number of a run."""
+        self._seen[run] = after
+
+    def hear(self, event: EventRow) -> None:
+        """An event that this process has committed."""
+        seen = self._seen.get(event.run)
+        if seen is not None and event.seq == seen + 1:
+            self._hand_on(event)
+
+    def catch_up(self, reader: Reader) -> None:
+        """Everything that this process has not heard of."""
+        for run, seen in list(self._seen.items()):
+            while batch := reader.events(run, after=seen, limit=1000):
+                for event in batch:
+                    self._hand_on(event)
+                seen = batch[-1].seq
+
+    def _hand_on(self, event: EventRow) -> None:
+        self._seen[event.run] = event.seq
+        self._take(event)
+
+
+class Signals:
+    """While it holds, SIGINT and SIGTERM ask this process to stop; asked twice, it ends at once."""
+
+    def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
+        self.asked = 0
+        self._wake_up = wake_up
+        self._status = status
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            os._exit(self._status)
+        self._wake_up()
+
+
+def work(
+    runtime: Runtime,
+    done: Callable[[], bool],
+    *,
+    grace: int = 0,
+    patience: int | None = PATIENCE,
+    cycles: int | None = None,
+) -> None:
+    """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
+
+    A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
+    """
+    worker = runtime.worker
+    worker.open()
+    failures = turns = 0
+    try:
+        while not done() and (cycles is None or turns < cycles):
+            turns += 1
+            try:
+                worker.turn()
+                failures = 0
+            except StoreUnavailable as trouble:
+                failures += 1
+                if failures == 1:
+                    to_stderr(f"the store is out of reach, trying again: {trouble}")
+                if patience is not None and failures > patience:
+                    raise
+                wait(SECOND)
+                continue
+            if not done() and turns != cycles:
+                worker.rest()
+    finally:
+        worker.drain(grace)
+        worker.close()
+
+
+class Ended:
+    """Whether runs have ended, asked many times a second and looked up a few."""
+
+    def __init__(self, runtime: Runtime, runs: Iterable[RunRow], feed: Feed) -> None:
+        self._runtime = runtime
+        self._live = {run.key: run.id for run in runs}
+        self._feed = feed
+        self._looked = -LOOK
+
+    def hear(self, event: EventRow) -> None:
+        """A run's end that this process has committed is known at once."""
+        if (
+            event.step is None
+            and event.kind in ("run.succeeded", "run.failed", "run.canceled")
+            and event.run in self._live
+        ):
+            self._looked = -LOOK
+
+    def __call__(self) -> bool:
+        steady = self._runtime.clock.steady()
+        if steady - self._looked >= LOOK:
+            self._looked = steady
+            self._feed.catch_up(self._runtime.store)
+            for key in list(self._live):
+                row = self._runtime.store.run_at(key)
+                if row is None or row.ended_at is not None:
+                    del self._live[key]
+        return not self._live

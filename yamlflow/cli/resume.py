@@ -1,0 +1,86 @@
+"""``resume``: work in the foreground on runs that have not ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import command, json_option
+
+if TYPE_CHECKING:
+    from ..plugins import Plugins
+    from ..project import Project
+    from ..rows import RunRow
+    from ..runtime import Runtime
+    from ..store.base import Store
+
+#: Live runs that one call goes on with.
+MOST = 10_000
+
+
+@command(
+    "resume", plugins=True, short_help="Go on with interrupted runs.",
+    examples=[
+        ("yamlflow resume", "go on with every run that has not ended"),
+        ("yamlflow resume crawl-1f3a", "with this one; steps that ended stay as they are"),
+        ("yamlflow resume last", "with the one that was started last"),
+    ],
+)  # fmt: skip
+@click.argument("run_id", required=False, metavar="[RUN]")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Calls at once. [one per core, at least 4]")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the outputs and errors.")
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, run_id: str | None, workers: int | None, quiet: bool, as_json: bool) -> int:
+    """Go on with a run, or with all that have not ended, in the foreground until they have.
+
+    What was committed before an interruption or crash is not done again. A step that was in hand is offered again; its
+    attempt is not spent. A run that has ended already only tells what came of it.
+    """
+    from .opening import project_of
+
+    return go_on(ctx, project_of(ctx), run_id, workers=workers, quiet=quiet, as_json=as_json)
+
+
+def go_on(
+    ctx: click.Context, project: Project, run_id: str | None, *, workers: int | None, quiet: bool, as_json: bool
+) -> int:
+    """Work on one run, or on all live ones, until they have ended."""
+    from .following import follow
+    from .opening import looking
+
+    with looking(ctx) as archive:
+        runs = [archive.run(run_id)] if run_id else live_runs(archive.store)
+        plugins = plugins_for(ctx, project, runs)
+    if not runs:
+        click.echo("no run is unfinished", err=True)
+        return 0
+
+    def begin(runtime: Runtime) -> list[RunRow]:
+        found = [runtime.store.run_at(run.key) or run for run in runs]
+        for run in found:
+            if run.paused and run.ended_at is None and not quiet:
+                click.echo(f"run {run.id} is paused; nothing of it starts before `yamlflow unpause {run.id}`", err=True)
+        return found
+
+    title = runs[0].name or runs[0].package
+    several = len(runs) > 1
+    return follow(
+        ctx, project, plugins, begin, workers=workers, quiet=quiet, as_document=as_json, title=title, several=several
+    )
+
+
+def live_runs(store: Store) -> list[RunRow]:
+    """The runs that have not ended, oldest first."""
+    from ..store.base import RunFilter
+
+    return list(reversed(store.runs(RunFilter(live=True, limit=MOST))))
+
+
+def plugins_for(ctx: click.Context, project: Project, runs: Iterable[RunRow]) -> Plugins:
+    """The project's plugins, and those beside the files of runs."""
+    from .opening import plugins_of
+
+    return plugins_of(ctx, project, *dict.fromkeys(run.folder for run in runs))

@@ -1,0 +1,74 @@
+"""``runs``: list runs."""
+
+from __future__ import annotations
+
+import click
+
+from .common import command, json_option
+
+
+@command(
+    "runs", short_help="List runs, newest first.",
+    examples=[
+        ("yamlflow runs", "the newest"),
+        ("yamlflow runs --status failed --package crawl", "what failed of one package"),
+        ("yamlflow runs --meta team=news --json", "by metadata, for programs"),
+        ("yamlflow runs --before crawl-1f3a", "the page after that run"),
+    ],
+)  # fmt: skip
+@click.option(
+    "--status",
+    type=click.Choice(["pending", "running", "succeeded", "failed", "canceled", "continued"]),
+    help="Only these.",
+)
+@click.option("--live", is_flag=True, help="Only runs that have not ended.")
+@click.option("--package", metavar="NAME", help="Only runs of this package.")
+@click.option("--id", "run_id", metavar="ID", help="Every execution of one id.")
+@click.option("--meta", multiple=True, metavar="K=V", help="Only runs with this metadata.")
+@click.option("--limit", type=click.IntRange(1), default=20, help="How many. [20]")
+@click.option("--before", metavar="RUN", help="Only runs that were started before this one.")
+@json_option
+@click.pass_context
+def runs(
+    ctx: click.Context, status: str | None, live: bool, package: str | None, run_id: str | None, meta: tuple[str, ...],
+    limit: int, before: str | None, as_json: bool,
+) -> int:  # fmt: skip
+    """List runs, newest first: their status, how far they are and how long they took."""
+    from ..clock import SystemClock
+    from ..store.base import RunFilter
+    from ..views.runs import summary
+    from .opening import looking
+    from .package_command import split_pairs
+    from .texts import as_json as written
+    from .texts import colored, date_time, length, mark, short, table
+
+    now = SystemClock().now()
+    with looking(ctx) as archive:
+        wanted = RunFilter(
+            package=package, status=status, id=run_id, live=live, limit=limit + 1,
+            metadata=tuple(split_pairs(meta, "--meta")), before=archive.run(before).key if before else None,
+        )  # fmt: skip
+        found = [summary(row, now=now) for row in archive.store.runs(wanted)]
+    shown = found[:limit]
+    if as_json:
+        click.echo(written([one.to_json() for one in shown]))
+        return 0
+    if not shown:
+        click.echo("no runs", err=True)
+        return 0
+    rows = [
+        (
+            one.id if one.execution == 1 else f"{one.id}@{one.execution}",
+            f"{mark(one.status)} {colored(one.status)}",
+            f"{one.done}/{one.steps}",
+            date_time(one.created_at),
+            length(one.duration),
+            one.package,
+            short(one.name or "", 40),
+        )
+        for one in shown
+    ]
+    click.echo(table(rows, ("RUN", "STATUS", "STEPS", "STARTED", "TOOK", "PACKAGE", "NAME")))
+    if len(found) > limit:
+        click.echo(f"… more: yamlflow runs --before {shown[-1].id}", err=True)
+    return 0

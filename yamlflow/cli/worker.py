@@ -1,0 +1,162 @@
+"""``worker``: work on whatever is due in a store, for as long as it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..rows import EventRow
+from ..views.board import STATUS
+from .common import command
+from .lines import to_stderr
+from .texts import clock_time, mark
+
+if TYPE_CHECKING:
+    from ..plugins import Plugins
+
+
+class Span(click.ParamType):  # type: ignore[type-arg]
+    """A duration, as milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from ..duration import InvalidDuration, parse_duration
+
+        try:
+            return value if isinstance(value, int) else parse_duration(value)
+        except InvalidDuration as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+@command(
+    "worker", plugins=True, short_help="Work on whatever is due.",
+    examples=[
+        ("yamlflow worker", "work until told to stop (Ctrl-C, SIGTERM)"),
+        ("yamlflow worker --max-workers 16 --grace 2m", "16 calls at once; two minutes to end them when told to stop"),
+        ("yamlflow worker --queues http,default", "only these queues"),
+        ("yamlflow worker --kinds shell,python", "only these kinds"),
+    ],
+)  # fmt: skip
+@click.option("--queues", metavar="A,B", help="Only steps of these queues.")
+@click.option("--kinds", metavar="A,B", help="Only steps of these kinds.")
+@click.option(
+    "--max-workers",
+    "--workers",
+    "workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Calls at once. [one per core, at least 4]",
+)
+@click.option("--name", default="", metavar="NAME", help="What the worker is called. [host, process and 8 characters]")
+@click.option("--lease", type=Span(), metavar="TIME", help="How long a step stays its own when it falls silent. [30s]")
+@click.option(
+    "--poll", type=Span(), default=250, metavar="TIME", help="How long at most until it sees others' changes. [250ms]"
+)
+@click.option(
+    "--grace", type=Span(), default=30_000, metavar="TIME", help="How long steps may go on when told to stop. [30s]"
+)
+@click.option("--max-cycles", type=click.IntRange(1), metavar="N", help="Stop after so many turns.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what happens.")
+@click.pass_context
+def worker(
+    ctx: click.Context, queues: str | None, kinds: str | None, workers: int | None, name: str, lease: int | None,
+    poll: int, grace: int, max_cycles: int | None, quiet: bool,
+) -> int:  # fmt: skip
+    """Work on the runs of a store: one of as many processes as you like, on one machine.
+
+    Told to stop once, it takes nothing more, lets what is in hand end within --grace, and gives the rest back unspent;
+    told twice, it ends at once. Another worker takes over what a dead one had.
+    """
+    from .foreground import Signals, work
+    from .opening import looking, project_of, working
+    from .resume import live_runs, plugins_for
+
+    project = project_of(ctx)
+    said = Saying(quiet)
+    with looking(ctx) as archive:
+        plugins = plugins_for(ctx, project, live_runs(archive.store))
+    with working(
+        ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),
+        kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000,
+    ) as runtime:  # fmt: skip
+        for one in plugins.broken:
+            click.echo(f"broken plugin: {one}", err=True)
+        said.names = lambda key: getattr(runtime.store.run_at(key), "id", str(key))
+        said.say(
+            f"worker {runtime.worker.name} works on {runtime.store.url}, {runtime.worker.settings.slots} calls at once"
+        )
+        with Signals(runtime.worker.wake_up, status=130) as signals:
+
+            def stop() -> bool:
+                return signals.asked > 0
+
+            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles)
+            said.say(f"worker {runtime.worker.name} has stopped")
+            return 0
+
+
+def words(text: str | None) -> list[str] | None:
+    """Names with commas between them; None for all."""
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def kinds_of(text: str | None, plugins: Plugins) -> list[str] | None:
+    """The kinds a worker takes; None for all. ``UnknownName`` for one that it could not execute."""
+    from ..errors import UnknownName, did_you_mean
+
+    wanted = words(text)
+    for kind in wanted or ():
+        if kind not in plugins.executors:
+            raise UnknownName(f'there is no kind "{kind}". {did_you_mean(kind, plugins.executors)}'.rstrip())
+    return wanted
+
+
+#: What a worker says of steps, by event.
+SAID = {
+    "step.leased": "started", "step.succeeded": "succeeded", "step.failed": "failed", "step.retried": "is tried again",
+    "step.lost": "was lost", "step.released": "was given back", "step.canceled": "was canceled",
+    "run.succeeded": "succeeded", "run.failed": "failed", "run.canceled": "was canceled",
+}  # fmt: skip
+#: What is said of steps at most, in one second; the rest is only counted.
+MOST_LINES = 20
+
+
+class Saying:
+    """What a worker writes to stderr: a line for what it does, and only a count when it does too much to be read."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._second = self._said = self._kept_back = 0
+        self._names: dict[int, str] = {}
+        #: The id of a run, by key.
+        self.names: Callable[[int], str] = str
+
+    def say(self, text: str) -> None:
+        """A line."""
+        if not self._quiet:
+            to_stderr(text)
+
+    def hear(self, event: EventRow) -> None:
+        """An event that this process has committed."""
+        if self._quiet or event.kind not in SAID:
+            return
+        if event.at // 1000 != self._second:
+            if self._kept_back:
+                to_stderr(f"{clock_time(event.at)} … and {self._kept_back} more")
+            self._second, self._said, self._kept_back = event.at // 1000, 0, 0
+        if self._said >= MOST_LINES and event.step is not None:
+            self._kept_back += 1
+            return
+        self._said += 1
+        name = self._names.get(event.run)
+        if name is None:
+            if len(self._names) > 1000:
+                self._names.clear()
+            name = self._names[event.run] = self.names(event.run)
+        status = STATUS.get(event.kind, event.kind.removeprefix("run."))
+        to_stderr(
+            f"{clock_time(event.at)} {mark(status)} {name}{f' {event.step}' if event.step else ''} {SAID[event.kind]}"
+        )

@@ -1,0 +1,159 @@
+"""Why a step does not run, in words: what it waits for, or why it was passed by. Pure but for the rows it is lent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..clock import to_datetime
+from ..lifecycle import is_over
+from ..plan import ENGINE_QUEUE, Node, child_path, parent_path
+from ..rows import RunRow, StepRow
+from .queues import QueueView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What is known around a step."""
+
+    run: RunRow
+    now: int
+    #: By name.
+    queues: Mapping[str, QueueView] = field(default_factory=dict)
+    #: Steps of the run by path; those that are not there are left out.
+    steps_at: Callable[[list[str]], list[StepRow]] = lambda paths: []
+    #: Whether any worker lives.
+    working: bool = True
+
+
+def why(row: StepRow, node: Node | None, around: Surroundings) -> str | None:
+    """Why a step stands where it stands; None when its status says all."""
+    match row.status:
+        case "pending":
+            return why_pending(row, node, around)
+        case "ready":
+            return why_ready(row, around)
+        case "running":
+            return "being canceled" if row.cancel is not None else None
+        case "waiting":
+            return why_waiting(row, around)
+        case "skipped":
+            return why_skipped(row, node, around)
+        case "canceled":
+            return why_canceled(row)
+    return None
+
+
+def why_pending(row: StepRow, node: Node | None, around: Surroundings) -> str:
+    """Its needs, its group's places, or time."""
+    if row.parked == "slot":
+        return f"not offered: waits for a place{places(row, around)}"
+    if row.parked == "timer" and row.available_at is not None:
+        return f"begins at {moment(row.available_at, around.now)}"
+    names = [name for name, other in needed(row, node, around) if other is None or not is_over(other)]
+    if names:
+        some = "" if node is None or node.required == len(node.needs) else f"{node.required} of "
+        return f"waits for {some}{', '.join(names)}"
+    return "waits for its group"
+
+
+def places(row: StepRow, around: Surroundings) -> str:
+    """How many may go on at once in the group around a step."""
+    above = parent_path(row.path)
+    group = None if above is None else next(iter(around.steps_at([above])), None)
+    return f" ({group.busy} are taken)" if group is not None and group.busy else ""
+
+
+def needed(row: StepRow, node: Node | None, around: Surroundings) -> list[tuple[str, StepRow | None]]:
+    """The steps that a step needs, by id."""
+    if node is None or not node.needs:
+        return []
+    above = parent_path(row.path) or ""
+    paths = {child_path(above, need.step): need.step for need in node.needs}
+    rows = {other.path: other for other in around.steps_at(list(paths))}
+    return [(id, rows.get(path)) for path, id in paths.items()]
+
+
+def why_ready(row: StepRow, around: Surroundings) -> str:
+    """Its back-off, its run, its queue, or that nobody works."""
+    if row.parked == "timer" and row.available_at is not None:
+        return f"{'backing off' if row.attempt else 'held back'} until {moment(row.available_at, around.now)}"
+    if row.parked == "paused" or (around.run.paused and row.phase == "run"):
+        return "paused: `yamlflow unpause` lets it go on"
+    queue = around.queues.get(row.queue)
+    if queue is not None and queue.paused:
+        return f'its queue "{queue.name}" is paused'
+    if queue is not None and queue.full:
+        return f'queue "{queue.name}" is full ({queue.in_flight} of {queue.max_in_flight} in flight)'
+    if queue is not None and queue.token_at is not None:
+        return f'queue "{queue.name}" has no token until {moment(queue.token_at, around.now)}'
+    if not around.working:
+        return "no worker is running: `yamlflow resume` or `yamlflow worker` takes it up"
+    return "waits for a worker" if row.queue == ENGINE_QUEUE else f'waits for a worker in queue "{row.queue}"'
+
+
+def why_waiting(row: StepRow, around: Surroundings) -> str | None:
+    """Time, another step, or its own children."""
+    if row.phase == "sleep":
+        return "sleeps" if row.available_at is None else f"sleeps until {moment(row.available_at, around.now)}"
+    if row.phase == "dedup":
+        return "waits for the step that has the same dedup_key"
+    if row.cancel is not None:
+        return "being canceled"
+    if row.phase in ("undo", "handler", "finally"):
+        return f"its {'handler' if row.phase == 'handler' else row.phase} runs"
+    return None
+
+
+def why_skipped(row: StepRow, node: Node | None, around: Surroundings) -> str:
+    """Its ``if``, or what became of its needs."""
+    if row.reason == "if":
+        return "its `if` was false"
+    missed = [
+        f"{name} {'did not run' if other is None else words_for(other)}"
+        for name, other in needed(row, node, around)
+        if node is not None and not any(need.step == name and met(other, need.ends) for need in node.needs)
+    ]
+    if missed:
+        return f"because {', '.join(missed)}"
+    return f"because of what it needs ({row.reason})" if row.reason else "passed by"
+
+
+def met(row: StepRow | None, ends: frozenset[str]) -> bool:
+    """Whether a needed step has ended as it was asked to."""
+    return row is not None and row.status in ends
+
+
+def words_for(row: StepRow) -> str:
+    """A status as it follows a name."""
+    return {"succeeded": "succeeded", "failed": "failed", "skipped": "was skipped", "canceled": "was canceled"}.get(
+        row.status, f"is {row.status}"
+    )
+
+
+#: Where a cancel came from, in words.
+ORIGINS: Mapping[str, str] = {
+    "fail_fast": "another step of its group failed",
+    "race": "another branch won",
+    "timeout": "its group was not done in time",
+    "limit": "the run passed a limit",
+}
+
+
+def why_canceled(row: StepRow) -> str | None:
+    """By whom, and why."""
+    cancel = json.loads(row.cancel or "{}")
+    by = f"by {cancel['by']}" if cancel.get("by") else ""
+    reason = cancel.get("reason") or ORIGINS.get(str(cancel.get("origin")), "")
+    return ": ".join(part for part in (by, reason) if part) or None
+
+
+def moment(at: int, now: int) -> str:
+    """A time near now, as people read it: in local time, with what is left."""
+    from ..duration import format_duration
+
+    local = to_datetime(at).astimezone()
+    text = local.strftime("%H:%M:%S" if abs(at - now) < 12 * 3_600_000 else "%Y-%m-%d %H:%M:%S")
+    left = (at - now) // 1000 * 1000
+    return f"{text} (in {format_duration(left)})" if left > 0 else text
