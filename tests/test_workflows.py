@@ -1,0 +1,283 @@
+"""Every worked package is well-formed, runs for real, and does what its first lines say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yamlflow.outcome import Json
+from yamlflow.rows import RunRow
+from yamlflow.runtime import Runtime
+
+from .conftest import ROOT, error_of, play, problems
+from .fixtures.serve import Shop, serving
+
+PACKAGES = sorted((ROOT / "workflows").glob("*.yaml"))
+Make = Callable[..., Runtime]
+
+
+def outputs(runtime: Runtime, name: str, inputs: dict[str, Json] | None = None) -> Any:
+    """The outputs of a package of ``workflows/`` that must succeed."""
+    run = play(runtime, ROOT / "workflows" / f"{name}.yaml", inputs)
+    assert run.status == "succeeded", error_of(runtime, run)
+    return runtime.result(run.id)
+
+
+def failure(runtime: Runtime, name: str, inputs: dict[str, Json] | None = None) -> tuple[RunRow, dict[str, Any]]:
+    """The run of a package that must fail, and its error."""
+    run = play(runtime, ROOT / "workflows" / f"{name}.yaml", inputs)
+    assert run.status == "failed"
+    return run, error_of(runtime, run)
+
+
+def rows(runtime: Runtime, projection: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a projection holds."""
+    with closing(runtime.projections.open(projection)) as connection:
+        return [tuple(row) for row in connection.execute(sql)]
+
+
+@pytest.mark.parametrize("file", PACKAGES, ids=lambda file: file.stem)
+def test_nothing_is_wrong_with_a_worked_package(file: Path) -> None:
+    assert problems(file.read_text(encoding="utf-8"), file.name) == []
+
+
+@pytest.mark.parametrize("file", PACKAGES, ids=lambda file: file.stem)
+def test_a_worked_package_says_how_it_is_run(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert f"yamlflow run workflows/{file.name}" in text
+    assert f"\nname: {file.stem}\n" in text
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "plugins").glob("[!_]*.py")), ids=lambda file: file.stem)
+def test_a_plugin_fits_on_a_screen(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_hello_echoes_its_message(runtime: Make) -> None:
+    assert outputs(runtime(), "hello", {"message": "hi"}) == {"echoed": "hi"}
+
+
+def test_hello_refuses_an_empty_message_for_good(runtime: Make) -> None:
+    one = runtime()
+    run, error = failure(one, "hello", {"message": ""})
+    assert (error["code"], error["permanent"], error["step"]) == ("empty_message", True, "root")
+    assert one.result(run.id, "root") is None
+
+
+# -- the licence audit ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """The interpreter of an environment with three distributions whose licences are known."""
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=False)
+    site = next(folder.glob("lib/python*/site-packages"))
+    install(site, "tidy", "License-Expression: MIT OR GPL-2.0-only")
+    install(site, "stern", "Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)")
+    install(site, "mute", "")
+    return folder / "bin" / "python"
+
+
+def install(site: Path, name: str, line: str) -> None:
+    """A distribution that is nothing but its metadata."""
+    folder = site / f"{name}-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{line}\n\nA text.\n")
+
+
+def test_the_audit_of_an_environment_finds_each_licence(runtime: Make, environment: Path) -> None:
+    one = runtime()
+    found = outputs(one, "licence-audit", {"python": str(environment)})
+    assert found["packages"] == 3
+    assert {count["category"]: count["packages"] for count in found["categories"]} == {
+        "permissive": 1,
+        "copyleft": 1,
+        "unknown": 1,
+    }
+    assert rows(one, "licence-audit", "select name, licence, source from licences order by name") == [
+        ("mute", "unknown", "nothing"),
+        ("stern", "GPL-3.0-only", "classifier"),
+        ("tidy", "MIT OR GPL-2.0-only", "expression"),
+    ]
+    markdown, html = Path(found["markdown"]).read_text(), Path(found["html"]).read_text()
+    assert "| stern | 1.0 | GPL-3.0-only | copyleft | classifier |" in markdown
+    assert "<td>stern</td><td>1.0</td><td>GPL-3.0-only</td>" in html
+
+
+def test_a_forbidden_licence_fails_the_audit_and_names_the_package(runtime: Make, environment: Path) -> None:
+    one = runtime()
+    run, error = failure(one, "licence-audit", {"python": str(environment), "forbid": ["GPL-*", "unknown"]})
+    assert error["code"] == "forbidden_licence"
+    assert "stern 1.0 is under GPL-3.0-only" in error["message"]
+    assert "mute 1.0 is under unknown" in error["message"]
+    assert "tidy" not in error["message"]
+    assert {artifact.name for artifact in one.store.artifacts(run.key)} == {"licences.md", "licences.html"}
+
+
+def test_the_audit_of_the_running_python_finds_what_is_installed(runtime: Make) -> None:
+    found = outputs(runtime(), "licence-audit")
+    assert found["packages"] > 20
+    assert "| pluggy | " in Path(found["markdown"]).read_text()
+
+
+def test_an_interpreter_that_is_not_there_fails_the_audit(runtime: Make) -> None:
+    _, error = failure(runtime(), "licence-audit", {"python": "/nowhere/python"})
+    assert error["code"] == "no_interpreter"
+
+
+# -- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_orders_are_loaded_and_summed_by_country(runtime: Make) -> None:
+    one = runtime()
+    found = outputs(one, "csv-etl")
+    report = Path(found.pop("report")).read_text()
+    assert found == {
+        "files": 2,
+        "rows": 6,
+        "skipped": 1,
+        "totals": [
+            {"country": "DE", "orders": 3, "cents": 29870},
+            {"country": "FR", "orders": 2, "cents": 5500},
+            {"country": "IT", "orders": 1, "cents": 1450},
+        ],
+    }
+    assert report == "country,orders,total\nDE,3,298.70\nFR,2,55.00\nIT,1,14.50\n"
+
+
+def test_loading_the_orders_twice_loads_each_order_once(runtime: Make) -> None:
+    outputs(runtime(), "csv-etl")
+    one = runtime()
+    outputs(one, "csv-etl")
+    assert rows(one, "orders", "select count(*) from orders") == [(6,)]
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    """The shop of the fixtures, served on a free port."""
+    with serving() as open_shop:
+        yield open_shop
+
+
+def test_the_crawl_finds_every_item_and_its_price_behind_the_form(runtime: Make, shop: Shop) -> None:
+    pytest.importorskip("selectolax")
+    one = runtime()
+    assert outputs(one, "crawl", {"site": shop.url}) == {"items": 7, "dearest": {"name": "Globe", "price": "120.50"}}
+    assert rows(one, "crawl", "select name, description, price, stock from items order by name")[4:6] == [
+        ("Pocket atlas", "432 pages.", "18.40", "40 in stock"),
+        ("Reading lamp", "Bends to the page.", "31.00", "12 in stock"),
+    ]
+    assert shop.asked[:3] == [f"GET /catalogue/{page}.html" for page in (1, 2, 3)]
+    assert sorted(shop.asked[3:]) == sorted([*(f"GET /item/{slug}.html" for slug in SLUGS), *["POST /price"] * 7])
+
+
+SLUGS = ("atlas", "chair", "clock", "globe", "kettle", "lamp", "vase")
+
+
+def test_the_crawl_tries_a_busy_page_again(runtime: Make, shop: Shop) -> None:
+    pytest.importorskip("selectolax")
+    shop.busy += ["/item/lamp.html", "/catalogue/2.html"]
+    assert outputs(runtime(), "crawl", {"site": shop.url})["items"] == 7
+    assert shop.asked.count("GET /item/lamp.html") == 2
+    assert shop.asked.count("GET /item/vase.html") == 1
+
+
+def test_the_crawl_fails_for_a_page_that_is_not_there_without_a_retry(runtime: Make, shop: Shop) -> None:
+    pytest.importorskip("selectolax")
+    _, error = failure(runtime(), "crawl", {"site": f"{shop.url}/elsewhere"})
+    assert error["code"] == "http_status"
+    assert shop.asked == ["GET /elsewhere/catalogue/1.html"]
+
+
+def test_the_walk_counts_what_a_walk_by_hand_counts(runtime: Make, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for folder, size in {"a": 3, "a/b": 5, "a/b/c d": 7, "é[0]": 11}.items():
+        (tree / folder).mkdir(parents=True)
+        (tree / folder / "file").write_bytes(b"x" * size)
+    assert outputs(runtime(), "dynamic-fan-out", {"folder": str(tree)}) == {"folders": 5, "files": 4, "bytes": 26}
+
+
+# -- control flow --------------------------------------------------------------------------------------------------
+
+
+def test_the_build_tests_each_combination_and_publishes_once(runtime: Make) -> None:
+    found = outputs(runtime(), "build-matrix")
+    assert found["said"] == ["HELLO!", "HELLO!", "GOOD NIGHT!", "IT'S!"]
+    assert len(found["archive"]) == 64
+
+
+def test_a_group_recovers_and_the_run_goes_on(runtime: Make) -> None:
+    one = runtime()
+    assert outputs(one, "try-catch") == {"parsed": False, "said": "kept for later"}
+    assert rows(one, "try-catch", "select price from refused") == [("twelve",)]
+
+
+def test_a_group_that_does_not_fail_skips_its_catch(runtime: Make) -> None:
+    assert outputs(runtime(), "try-catch", {"price": "12.5"}) == {"parsed": True, "said": "used 12.5"}
+
+
+def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
+    assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
+
+
+def test_the_first_mirror_that_answers_wins(runtime: Make) -> None:
+    assert outputs(runtime(), "race") == {"winner": "near", "answer": "near"}
+
+
+def test_a_poll_goes_on_until_all_is_done(runtime: Make) -> None:
+    assert outputs(runtime(), "repeat-until", {"parts": 5}) == {"done": 5}
+
+
+def test_a_kind_made_of_steps_is_used_like_any_other(runtime: Make) -> None:
+    assert outputs(runtime(), "kinds-of-steps") == {
+        "english": "Hello, Ada!",
+        "others": ["Bonjour, Émilie!", "Servus, Hedy!"],
+    }
+
+
+def test_a_secret_reaches_its_process_and_no_file(runtime: Make, tmp_path: Path) -> None:
+    secret = "correct-horse-battery"
+    one = runtime(secrets={"API_TOKEN": secret}.get)
+    expected = subprocess.run(["cksum"], input=secret.encode(), capture_output=True, check=True).stdout.split()[0]
+    assert outputs(one, "secrets") == {"checksum": expected.decode()}
+    one.close()
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(b"signing with ***" in file.read_bytes() for file in files)
+    assert [file.name for file in files if secret.encode() in file.read_bytes()] == []
+
+
+def test_the_seed_tutorial_in_python(runtime: Make, tmp_path: Path) -> None:
+    """The steps of docs/quickstart.md, as a program."""
+    program = """
+import json, sys
+from yamlflow import Permanent, executor
+from yamlflow.runtime import Runtime, load_package
+
+@executor("hello/echo")
+def echo(message: str) -> dict:
+    if not message:
+        raise Permanent("empty_message", "message is required")
+    return {"echoed": message}
+
+with Runtime("sqlite:///hello.db", worker_id="hello-worker", max_workers=2) as rt:
+    rt.register(echo)
+    rt.register(load_package(sys.argv[1]))
+    run = rt.start("hello", {"message": "hello workflow"}, run_id="hello-run-1", metadata={"requested_by": "example"})
+    cycle = rt.run_once()
+    print(json.dumps([run.id, cycle.processed, rt.run("hello-run-1").status, rt.result("hello-run-1", "root")]))
+"""
+    command = [sys.executable, "-c", program, str(ROOT / "workflows" / "hello.yaml")]
+    told = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert told.stderr == ""
+    assert json.loads(told.stdout) == ["hello-run-1", 1, "succeeded", {"echoed": "hello workflow"}]
