@@ -1,0 +1,1 @@
+"""What yamlflow costs, side by side with raw SQLite: ``python -m benchmarks``."""
