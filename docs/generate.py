@@ -186,25 +186,25 @@ def commands() -> Iterator[str]:
     """The help of every command, as the program prints it."""
     from yamlflow.cli import COMMANDS, cli
 
-    yield from help_of(cli, "yamlflow")
+    top = context(cli, "yamlflow")
+    yield from block(top.get_help())
     for name in COMMANDS:
-        command = cli.get_command(context(cli, "yamlflow"), name)
+        command = cli.get_command(top, name)
         if command is not None:
-            yield from (f"## `{name}`", "", *help_of(command, f"yamlflow {name}"))
+            yield from (f"## `{name}`", "", *block(context(command, name, parent=top).get_help()))
 
 
-def context(command: Any, name: str) -> Any:
+def context(command: Any, name: str, *, parent: Any = None) -> Any:
     """A context that renders help the same on every terminal."""
     import click
 
-    words = name.split()
-    parent = None if len(words) == 1 else click.Context(command, info_name=words[0])
-    return click.Context(command, info_name=words[-1], parent=parent, terminal_width=96, color=False)
+    settings = {**command.context_settings, "terminal_width": 96, "max_content_width": 96, "color": False}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
-def help_of(command: Any, name: str) -> Iterator[str]:
-    """A command's help in a block, then that of the commands within it."""
-    yield from ("```text", command.get_help(context(command, name)).rstrip(), "```", "")
+def block(text: str) -> Iterator[str]:
+    """Text as the program prints it."""
+    yield from ("```text", text.rstrip(), "```", "")
 
 
 PARTS: Mapping[str, Callable[[], Iterator[str]]] = {

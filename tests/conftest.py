@@ -24,7 +24,7 @@ from yamlflow.testing import FakeClock
 
 ROOT = Path(__file__).parent.parent
 #: Seconds after which a run that has not ended is taken for stuck.
-PATIENCE = 60
+PATIENCE = 30
 ENDED = frozenset({"succeeded", "failed", "canceled", "continued"})
 
 

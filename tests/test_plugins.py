@@ -96,6 +96,11 @@ def test_what_a_module_imported_is_not_supplied_again(tmp_path: Path) -> None:
     assert "hello/echo" in found.executors
 
 
+def test_a_built_in_function_can_be_imported_without_claiming_its_kind(tmp_path: Path) -> None:
+    found = plugins(tmp_path, user="from yamlflow.executors.noop import noop")
+    assert found.origins["noop"] == "built in"
+
+
 def test_a_package_folder_is_one_plugin(tmp_path: Path) -> None:
     write(tmp_path / "shop", __init__="from .till import till", till=ECHO.replace("def echo", "def till"))
     (tmp_path / "shop/__init__.py").write_text(

@@ -22,7 +22,7 @@ from .errors import Permanent, UserError
 from .executors import Executor
 from .faults import error_of
 from .logs import FileLog, log_file
-from .loops import combinations, fan_out, key_text
+from .loops import Child, combinations, fan_out, key_text
 from .outcome import Error, Failed, Json
 from .packages import Plans
 from .plan import Node, parent_path
@@ -34,6 +34,7 @@ from .scope import Draws, Place, gathered, last_result, plan_node, resolve_step,
 from .spec import FanOut, Matrix, Repeat
 from .store.base import Store
 from .template import Expressions, TemplateError
+from .values import NotJson, plain
 
 #: What a process gets of the worker's own environment.
 PASSED = ("PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR")
@@ -203,23 +204,32 @@ def gate(lookup: Lookup) -> Report:
         return PassedBy()
     match node.loop:
         case FanOut() as loop:
-            return Expanded(children=fan_out(loop, lookup.render(loop.items), keys_of(lookup, loop)))
+            items = lookup.render(loop.items)
+            return expanded(fan_out(loop, items, keys_of(lookup, loop, items)))
         case Matrix() as loop:
             axes, include, exclude = (lookup.render(part) for part in (dict(loop.axes), loop.include, loop.exclude))
-            return Expanded(children=combinations(axes, include, exclude))
+            return expanded(combinations(axes, include, exclude))
         case Repeat():
             return Repeated(done=False)
     if node.group is not None:
         timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
         return Opened(scope=kind_scope(lookup), timeout=timeout)
     key = node.step.dedup_key
-    return Admitted(dedup_key=None if key is None else key_text(lookup.render(key)) if row.attempt == 0 else row.dedup_key)
+    if key is None or row.attempt:
+        return Admitted(dedup_key=row.dedup_key)
+    return Admitted(dedup_key=plain(key_text(lookup.render(key))))
 
 
-def keys_of(lookup: Lookup, loop: FanOut) -> Callable[[dict[str, Json]], Json] | None:
-    """How a child's key is rendered; what does not depend on the item is looked up once."""
+def expanded(children: tuple[Child, ...]) -> Expanded:
+    """A loop's children, if their keys can stand in a path; else ``NotJson``."""
+    plain([key for key, _ in children if key is not None])
+    return Expanded(children=children)
+
+
+def keys_of(lookup: Lookup, loop: FanOut, items: Json) -> Callable[[dict[str, Json]], Json] | None:
+    """How a child's key is rendered; what does not depend on the item is looked up once. A mapping has keys already."""
     if loop.key is None:
-        return None
+        return (lambda item: item[loop.name]["key"]) if isinstance(items, Mapping) else None
     template = lookup.bench.expressions.compile(loop.key)
     scope = scope_for(lookup.place, [ref.names for ref in template.references])
     return lambda item: template.render({**scope, **item})
@@ -275,6 +285,8 @@ def declared_wrong(fault: Exception) -> Error:
     """The error of a step that could not be rendered: trying again will not mend it."""
     if isinstance(fault, TemplateError):
         return Error(code="template_error", message=fault.message, type="TemplateError", permanent=True)
+    if isinstance(fault, NotJson):
+        return Error(code="bad_input", message=str(fault), type="NotJson", permanent=True)
     return error_of(fault)
 
 

@@ -63,9 +63,9 @@ class StepContext:
     input: Any = field(default_factory=dict)
     #: What stands in ``with``, rendered, as it was before.
     raw_input: Json = None
-    run: RunInfo = RunInfo()
-    step: StepInfo = StepInfo()
-    lease: LeaseInfo = LeaseInfo()
+    run: RunInfo = field(default_factory=RunInfo)
+    step: StepInfo = field(default_factory=StepInfo)
+    lease: LeaseInfo = field(default_factory=LeaseInfo)
     #: Which try this is, from 1.
     attempt: int = 1
     #: The run's context values (tenant, trace id…).

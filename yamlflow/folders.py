@@ -116,7 +116,7 @@ def _sibling_import(name: str) -> Any:
             return builtins.__import__(wanted, globals, locals, fromlist, level)
         except ModuleNotFoundError as missing:
             head = wanted.partition(".")[0]
-            if level or missing.name != head or _finder.find_spec(f"{package}.{head}") is None:
+            if missing.name != head or _finder.find_spec(f"{package}.{head}") is None:
                 raise
         module = importlib.import_module(f"{package}.{wanted}")
         if not fromlist:

@@ -143,13 +143,15 @@ def after_failure(step: StepRow, node: Node, error: Error, *, after: int | None,
         return canceled(step, now=now)
     policy = node.retry
     delay = backoff(policy, attempt=step.attempt, chance=chance) if after is None else after
-    elapsed = now - (step.ready_at or now)
+    # From its first attempt on, the step keeps when that began; how long it waited for a worker before does not count.
+    begun = step.started_at if step.attempt == 1 else step.ready_at
+    elapsed = now - (begun or now)
     if may_retry(
         policy, code=error.code, permanent=error.permanent, attempt=step.attempt, elapsed=elapsed, delay=delay
     ):
         return moved(
             step, "retry", available_at=now + delay, parked="timer", worker=None, leased_until=None, lost=0,
-            error=json.dumps(error.to_json()),
+            ready_at=begun, error=json.dumps(error.to_json()),
         )  # fmt: skip
     return ended(step, "fail", now=now, error=error)
 
@@ -203,13 +205,16 @@ def released(step: StepRow, *, now: int) -> StepRow:
 def child_ended(group: StepRow, node: Node, child: StepRow, child_node: Node) -> StepRow:
     """A child's end in its group's counters: one alive fewer, failures and cancels added, a race decided."""
     group = group._replace(alive=group.alive - 1)
+    body = node.group
+    if body is not None and body.race and group.winner is not None:
+        # The race is decided: how the losers end is all the same.
+        return group
     if child.status == "failed" and not child_node.step.continue_on_error:
         group = group._replace(failures=group.failures + 1, fault=group.fault or child.error)
     elif child.status == "canceled" and child.reason == "user":
         group = group._replace(cancellations=group.cancellations + 1)
-    body = node.group
-    if body is not None and body.race and group.winner is None and child.status != "skipped":
-        if child.status == "succeeded" or (body.race == "finished" and child.status == "failed"):
+    if body is not None and body.race and group.reason is None:
+        if child.status == "succeeded" or (body.race == "finished" and child.status != "skipped"):
             group = group._replace(winner=child_node.step.id)
     return group
 

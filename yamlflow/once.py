@@ -10,7 +10,7 @@ from .context import StepContext
 from .engine.commands import report, transact
 from .engine.follow import settle
 from .engine.leasing import Wanted, lease
-from .executors import Executor, execute, execute_async
+from .executors import Executor, execute, execute_async, timed_out
 from .outcome import Failed, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow
@@ -53,7 +53,8 @@ def execute_here(bench: Bench, row: StepRow, worker: str) -> Outcome:
         return prepared
     outcome = run_executor(prepared.executor, prepared.context)
     prepared.log.close()
-    return outcome
+    overdue = prepared.deadline is not None and bench.clock.steady() >= prepared.deadline
+    return timed_out(prepared.context) if overdue and not isinstance(outcome, Failed) else outcome
 
 
 def run_executor(executor: Executor, context: StepContext) -> Outcome:

@@ -1,8 +1,8 @@
 """A project on disk: its root, its settings, where its store is, which packages and plugins it has. Runs nothing.
 
-The root is the nearest folder upwards that holds ``.yamlflow/``, ``yamlflow.toml`` or ``pyproject.toml``; without one it
-is the current folder. A setting comes from a flag, else from ``YAMLFLOW_<NAME>``, else from ``yamlflow.toml``, else from
-``SETTINGS``. Folders in ``yamlflow.toml`` are relative to the root, all others to the current folder.
+The root is the nearest folder upwards that holds ``.yamlflow/``, ``yamlflow.toml`` or ``pyproject.toml``; without
+one it is the current folder. A setting comes from a flag, else from ``YAMLFLOW_<NAME>``, else from ``yamlflow.toml``,
+else from ``SETTINGS``. Folders in ``yamlflow.toml`` are relative to the root, all others to the current folder.
 """
 
 from __future__ import annotations

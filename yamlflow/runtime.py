@@ -25,7 +25,7 @@ from .clock import Clock, SystemClock
 from .engine import commands
 from .engine.retry import retry
 from .engine.work import Work
-from .errors import PluginError, UnknownName, UserError
+from .errors import InvalidInput, PluginError, Problem, UnknownName, UserError
 from .executors import Executor, executor_of
 from .guard import Guard
 from .inputs import resolve
@@ -42,6 +42,7 @@ from .spec import FanOut, Matrix
 from .store.base import RunFilter, Store
 from .store.sqlite import SqliteStore
 from .template import Expressions
+from .values import NotJson, plain
 from .worker import Cycle, Settings, Worker
 
 
@@ -177,14 +178,14 @@ class Runtime:
         """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``."""
         one = self.package(package) if isinstance(package, str) else package
         self.plans.add(one)
-        values = resolve(one.package.inputs, inputs or {})
+        values = resolve(one.package.inputs, sound(inputs, "inputs"))
         id = run_id or f"{one.package.name}-{self.clock.uuid()[:8]}"
         check_run_id(id)
         title, labels = self._describe(one, values, id, name, metadata)
         with self.transaction() as work:
             row, _ = commands.start(
                 work, package=one.row(self.clock.now()), plan=one.plan, run_id=id, inputs=values, name=title,
-                metadata=labels, context=context, folder=folder_of(one), by=by, if_exists=if_exists,
+                metadata=sound(labels, "metadata"), context=sound(context, "context"), folder=folder_of(one), by=by, if_exists=if_exists,
             )  # fmt: skip
         return row
 
@@ -282,6 +283,14 @@ class Runtime:
     def run_workers(self, done: Callable[[], bool] = lambda: False) -> None:
         """Work in this thread until ``done`` says so; ``worker.wake_up()`` makes it look again."""
         self.worker.run(done)
+
+
+def sound(given: Mapping[str, Json] | None, what: str) -> dict[str, Json]:
+    """What was given, as plain JSON. ``InvalidInput`` for what JSON cannot say."""
+    try:
+        return dict(plain(dict(given or {})))
+    except NotJson as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
 
 
 def check_run_id(id: str) -> None:

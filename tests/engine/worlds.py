@@ -367,6 +367,9 @@ def plain_verdict(world: World, row: StepRow, node: Any, children: list[StepRow]
         return "failed"
     if race == "success" and row.winner is not None:
         return "succeeded"
+    if race == "finished" and row.winner is not None:
+        # It ends as its winner did; a shielded loser may still have gone on and failed.
+        children = [child for child in children if child.path == child_path(row.path, row.winner)]
     failures = sum(
         child.status == "failed" and not world.bench_node(child).step.continue_on_error for child in children
     )

@@ -144,7 +144,7 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_a_hostile_yaml_file_is_refused_at_once(tmp_path: Path, bomb: str) -> None:
     (tmp_path / "x.yaml").write_text(BOMBS[bomb])
-    assert error(run(tmp_path, read="x.yaml")).code in ("bad_input", "bad_result")
+    assert error(run(tmp_path, read="x.yaml")).code == ("bad_result" if bomb in ("set", "keys") else "bad_input")
 
 
 def test_a_csv_line_longer_than_its_header_is_an_error(tmp_path: Path) -> None:

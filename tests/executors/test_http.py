@@ -22,6 +22,7 @@ from yamlflow.clock import to_datetime
 from yamlflow.context import Limits, Ports
 from yamlflow.executors import http
 from yamlflow.executors.addresses import denied
+from yamlflow.executors.bodies import decoder_for
 from yamlflow.outcome import Failed, Outcome
 from yamlflow.ports import Masking
 from yamlflow.testing import T0, run_executor
@@ -329,6 +330,11 @@ def test_a_gzip_bomb_is_cut_off(site: str) -> None:
     assert "more than 1,048,576 bytes" in error(run(f"{site}/bomb")).message
     assert error(run(f"{site}/twice")).code == "bad_result"
     assert error(run(f"{site}/not-gzip")).code == "bad_result"
+
+
+def test_decompression_gives_no_more_than_is_asked_for() -> None:
+    bomb_ = gzip.compress(bytes(10_000_000))
+    assert len(decoder_for("gzip").feed(bomb_, 1000)) == 1000
 
 
 def test_a_slow_drip_ends_at_the_timeout(site: str) -> None:

@@ -329,6 +329,37 @@ def test_cancel_finds_what_has_left_the_group(tmp_path: Path) -> None:
     assert gone(int((tmp_path / "stray").read_text()))
 
 
+def test_a_step_of_the_same_name_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    script = "echo $$ > own; touch ready; exec sleep 1000"
+
+    async def both() -> bool:
+        for folder in (one, two):
+            folder.mkdir()
+        token = CancelToken()
+        step = StepContext(input={"run": script}, env=ENV, package_dir=two, ports=Ports(cancel=token))
+        found = executor_of(shell.shell)
+        assert found is not None
+        other = asyncio.ensure_future(execute_async(found, step))
+        while not (two / "ready").exists():
+            await asyncio.sleep(0.005)
+        await canceled_when(script, one / "ready", one, 1)
+        alive = not gone(int((two / "own").read_text()))
+        token.cancel()
+        await other
+        return alive
+
+    assert asyncio.run(both())
+
+
+def test_cancel_kills_also_what_left_the_group_and_ignores_it(tmp_path: Path) -> None:
+    stubborn = 'trap "" TERM; echo $$ > stray; while :; do sleep 1; done'
+    script = f"setsid sh -c '{stubborn}' & while [ ! -s stray ]; do sleep 0.01; done; touch ready; wait"
+    outcome = asyncio.run(canceled_when(script, tmp_path / "ready", tmp_path, 0.1))
+    assert error(outcome).code == "canceled"
+    assert gone(int((tmp_path / "stray").read_text()))
+
+
 def test_a_process_that_keeps_the_pipe_open_from_outside_does_not_hold_the_step(tmp_path: Path) -> None:
     script = "setsid sh -c 'echo $$ > stray; exec sleep 1000' & while [ ! -s stray ]; do sleep 0.01; done; echo on"
     try:

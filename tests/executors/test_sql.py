@@ -87,6 +87,24 @@ def test_two_workers_at_once_apply_it_once(database: Path) -> None:
     assert rows(database, "select count(*) from t") == [(1,)]
 
 
+def test_steps_that_write_at_the_same_time_wait_for_one_another(database: Path) -> None:
+    run(database, ["pragma user_version", CREATE], "create")
+    rows(database, "pragma journal_mode = wal")
+    outcomes: list[Outcome] = []
+
+    def many(worker: int) -> None:
+        for n in range(5):
+            outcomes.append(run(database, ["select * from t", "insert into t values (1, 2)"], f"{worker}/{n}"))
+
+    threads = [threading.Thread(target=many, args=(worker,)) for worker in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each for each in outcomes if isinstance(each, Failed)] == []
+    assert rows(database, "select count(*) from t") == [(30,)]
+
+
 def test_a_failing_statement_undoes_all_and_leaves_no_marker(database: Path) -> None:
     run(database, CREATE, "create")
     found = error(run(database, ["insert into t values (1, 1)", "insert into nosuch values (1)"]))

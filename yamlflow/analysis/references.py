@@ -211,6 +211,8 @@ def _elsewhere(sites: Iterable[Site], scope: Scope) -> str:
         return "A kind sees its own steps only: give the value to it as an input."
     if not scope.kind and site[0].startswith("kinds."):
         return f'It is inside the kind "{site[0].removeprefix("kinds.")}": read what that kind puts into its `outputs`.'
+    if len(site) == 1:
+        return "What belongs to the package as a whole is there before its steps: read it in a step."
     around = spelled(site[:-1])
     if any(part.startswith("@") for part in site):
         return f"It belongs to {around}, which no other step sees."

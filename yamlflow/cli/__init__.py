@@ -137,6 +137,11 @@ def run(args: Sequence[str] | None = None) -> int:
         return WRONG
     except BrokenPipeError:
         return silenced()
+    except SystemExit as done:
+        # click's own way out of a broken pipe.
+        if isinstance(done.__context__, BrokenPipeError):
+            return silenced()
+        raise
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return INTERRUPTED

@@ -53,8 +53,7 @@ def follow(
 
     ``begin`` gives the runs; none is nothing to do. The exit status: see ``cli``.
     """
-    view = view_for(title, quiet=quiet, several=several)
-    feed = Feed(view.take)
+    feed = Feed(lambda event: view.take(event))
     ended: list[Ended] = []
     mine: set[int] = set()
 
@@ -68,6 +67,7 @@ def follow(
         if not runs:
             return 0
         mine.update(run.key for run in runs)
+        view = view_for(f"{title}  {runs[0].id}", quiet=quiet, several=several)
         for run in runs:
             feed.follow(run.key, recall(runtime, view, run))
         done = Ended(runtime, runs, feed)

@@ -122,7 +122,7 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
             again = f"; again in {length(wait)}" if wait else "; again"
             return "failed", f"{path} failed, attempt {told.get('attempt')}: {short(entry.note, 200)}{again}"
         case "step.skipped":
-            return "skipped", f"{path} skipped ({REASONS.get(entry.note, entry.note)})"
+            return "skipped", f"{path} skipped ({entry.note})"
         case "step.canceled":
             return "canceled", f"{path} canceled{f' ({entry.note})' if entry.note else ''}"
         case "step.lost":
@@ -132,12 +132,3 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.progress":
             return "running", f"{path}: {entry.note}"
     return entry.status, ""
-
-
-#: Why a step was skipped, in words.
-REASONS = {
-    "if": "its `if` was false",
-    "failed": "something it needs failed",
-    "canceled": "something it needs was canceled",
-    "needs": "what it needs did not come true",
-}

@@ -6,7 +6,7 @@ FILE is found first, among the arguments; then the command line is read with the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ class Chosen:
     """The package that a command line names."""
 
     file: Path
+    #: The folder from which the project is looked for; None is the current one.
+    start: Path | None
     project: Project
     package: Loaded
 
@@ -38,7 +40,8 @@ def chosen(ctx: click.Context) -> Chosen:
     found: Chosen | None = ctx.meta.get(CHOSEN)
     if found is None:
         raise click.UsageError("Name the package: a file, or a name that `yamlflow packages` lists.", ctx)
-    return found
+    # Only now is the whole command line read, and with it every setting.
+    return replace(found, project=open_project(found.start, flags_of(ctx)))
 
 
 def choose(given: str, flags: Mapping[str, Any]) -> Chosen:
@@ -46,9 +49,10 @@ def choose(given: str, flags: Mapping[str, Any]) -> Chosen:
     from .checking import load
 
     path = Path(given)
-    project = open_project(path.absolute().parent if path.is_file() else None, flags)
+    start = path.absolute().parent if path.is_file() else None
+    project = open_project(start, flags)
     file = find_package(given, project)
-    return Chosen(file=file, project=project, package=load(file))
+    return Chosen(file=file, start=start, project=project, package=load(file))
 
 
 class PackageCommand(Command):

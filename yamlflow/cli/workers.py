@@ -11,7 +11,7 @@ from .common import command, json_option
     "workers", short_help="List worker processes.",
     examples=[("yamlflow workers", "those that live"), ("yamlflow workers --all", "and those that stopped or died")],
 )  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="Also those that have stopped.")
+@click.option("--all", "every", is_flag=True, help="Also those that have stopped or were given up.")
 @json_option
 @click.pass_context
 def workers(ctx: click.Context, every: bool, as_json: bool) -> int:
@@ -22,7 +22,7 @@ def workers(ctx: click.Context, every: bool, as_json: bool) -> int:
     from .texts import colored, date_time, mark, table
 
     with looking(ctx) as archive:
-        found = [one for one in workers_of(archive.store) if every or one.status != "stopped"]
+        found = [one for one in workers_of(archive.store) if every or one.status in ("running", "dead")]
     if as_json:
         click.echo(written([one.to_json() for one in found]))
     elif not found:

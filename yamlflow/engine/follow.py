@@ -7,6 +7,7 @@ for later. It works through a list, never by recursion: a chain of a thousand sk
 from __future__ import annotations
 
 import json
+from collections import deque
 
 from .. import lifecycle
 from ..lifecycle import is_over, moved
@@ -20,7 +21,9 @@ from .work import Work
 
 
 def settle(work: Work) -> None:
-    """Draw the consequences of everything that has ended."""
+    """Draw the consequences of everything that has ended; of what ended in one commit, the first declared goes first."""
+    if len(work.ended) > 1:
+        work.ended = deque(sorted(work.ended))
     while work.ended:
         after_end(work, work.step(work.ended.popleft()))
 

@@ -34,8 +34,8 @@ LINGER = 0.2
 LINGER_PIECES = 64
 #: Seconds after SIGKILL in which a process must be gone; one that hangs in the kernel is given up.
 UNKILLABLE = 5.0
-#: Every child of this attempt carries it, so that those that left the group are found.
-LEASE_MARK = "YAMLFLOW_LEASE"
+#: In the environment of a command and of all it starts, so that those that left the group are found.
+MARK = "YAMLFLOW_COMMAND"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,12 @@ class Output:
             with contextlib.suppress(OSError):
                 self._log.write(text, self._stream)
 
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Nothing more is read."""
         if self.ended.done():
@@ -144,17 +150,23 @@ async def run(
     import asyncio
 
     loop = asyncio.get_running_loop()
-    limits = step.ports.limits
-    process = _start(command, step, env, cwd, stdin)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    out = Output(process.stdout, "stdout", step, limits.tail if keep_stdout is None else keep_stdout, loop)
-    err = Output(process.stderr, "stderr", step, limits.tail, loop)
+    tail = step.ports.limits.tail
+    # Not the step's name: another run of the same name, of another project, may be on this machine.
+    mark = os.urandom(12).hex()
+    process = _start(command, {**env, **step.ports.guard.env, MARK: mark}, cwd, stdin)
+    step.ports.guard.track(process.pid)
     try:
-        await _until_dead(process, loop, step, (out, err))
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with (
+            Output(process.stdout, "stdout", step, tail if keep_stdout is None else keep_stdout, loop) as out,
+            Output(process.stderr, "stderr", step, tail, loop) as err,
+        ):
+            await _until_dead(process, mark, step.kill_grace, (out, err))
     finally:
-        out.close()
-        err.close()
+        if process.poll() is None:
+            # Only where the system refused us what it takes to watch a process.
+            signal_group(process.pid, signal.SIGKILL)
         step.ports.guard.untrack(process.pid)
     code = process.returncode or 0
     return Ended(
@@ -166,20 +178,16 @@ async def run(
     )
 
 
-async def _until_dead(
-    process: subprocess.Popen[bytes],
-    loop: asyncio.AbstractEventLoop,
-    step: StepContext,
-    outputs: Sequence[Output],
-) -> None:
+async def _until_dead(process: subprocess.Popen[bytes], mark: str, grace: float, outputs: Sequence[Output]) -> None:
     """Wait for the first process to end; then, or when canceled, end the whole group and read what is left."""
     import asyncio
 
+    loop = asyncio.get_running_loop()
     with _watched(process, loop) as exited:
         try:
             await asyncio.shield(exited)
         except asyncio.CancelledError:
-            ending = loop.create_task(_end(process, exited, step))
+            ending = loop.create_task(_end(process, mark, grace, exited))
             while not ending.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
@@ -191,17 +199,17 @@ async def _until_dead(
     await _drain(outputs)
 
 
-async def _end(process: subprocess.Popen[bytes], exited: asyncio.Future[None], step: StepContext) -> None:
+async def _end(process: subprocess.Popen[bytes], mark: str, grace: float, exited: asyncio.Future[None]) -> None:
     """SIGTERM, the grace, SIGKILL; and those that left the group."""
     import asyncio
 
-    strayed = strays(LEASE_MARK, lease_mark(step), process.pid)
+    strayed = strays(mark, process.pid)
     signal_group(process.pid, signal.SIGTERM)
     for pid in strayed:
         signal_one(pid, signal.SIGTERM)
-    await asyncio.wait((exited,), timeout=step.kill_grace)
+    await asyncio.wait((exited,), timeout=grace)
     signal_group(process.pid, signal.SIGKILL)
-    for pid in strays(LEASE_MARK, lease_mark(step), process.pid):
+    for pid in strays(mark, process.pid):
         signal_one(pid, signal.SIGKILL)
     await asyncio.wait((exited,), timeout=UNKILLABLE)
 
@@ -246,14 +254,11 @@ def _watched(process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) 
         os.close(fd)
 
 
-def _start(
-    command: Sequence[str], step: StepContext, env: Mapping[str, str], cwd: Path, stdin: bytes | None
-) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: bytes | None) -> subprocess.Popen[bytes]:
     import subprocess
     import tempfile
 
-    everything = {**env, **step.ports.guard.env, LEASE_MARK: lease_mark(step)}
-    _judge(command, everything, cwd)
+    _judge(command, env, cwd)
     try:
         with contextlib.ExitStack() as stack:
             source: IO[bytes] | int = subprocess.DEVNULL
@@ -267,13 +272,12 @@ def _start(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
-                env=everything,
+                env=env,
                 start_new_session=True,
                 bufsize=0,
             )
     except OSError as wrong:
-        raise _refusal(wrong, command, cwd) from wrong
-    step.ports.guard.track(process.pid)
+        raise _refusal(wrong, command) from wrong
     return process
 
 
@@ -307,15 +311,10 @@ REFUSALS = {
 }
 
 
-def _refusal(wrong: OSError, command: Sequence[str], cwd: Path) -> Permanent | Retryable:
+def _refusal(wrong: OSError, command: Sequence[str]) -> Permanent | Retryable:
     permanent, words = REFUSALS.get(wrong.errno or 0, (False, wrong.strerror or str(wrong)))
     message = f"{command[0] if command else 'nothing'} cannot be started: {words}"
     return Permanent("bad_input", message) if permanent else Retryable("spawn_failed", message)
-
-
-def lease_mark(step: StepContext) -> str:
-    """Names one attempt at one step."""
-    return f"{step.idempotency_key}#{step.lease.epoch}.{step.attempt}"
 
 
 def signal_group(group: int, number: int) -> None:
@@ -330,22 +329,22 @@ def signal_one(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def strays(name: str, value: str, group: int) -> list[int]:
-    """Processes outside ``group`` whose environment has ``name=value``; only where ``/proc`` tells."""
+def strays(mark: str, group: int) -> list[int]:
+    """Processes of a command that have left its group; only where ``/proc`` tells."""
     if not sys.platform.startswith("linux"):
         return []
-    mark = os.fsencode(f"{name}={value}")
-    return [pid for pid in _processes() if _carries(pid, mark) and _group_of(pid) not in (group, None)]
+    carried = f"{MARK}={mark}".encode()
+    return [pid for pid in _processes() if _carries(pid, carried) and _group_of(pid) not in (group, None)]
 
 
 def _processes() -> Iterator[int]:
     return (int(entry) for entry in os.listdir("/proc") if entry.isdecimal())
 
 
-def _carries(pid: int, mark: bytes) -> bool:
+def _carries(pid: int, carried: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:
-            return mark in stream.read().split(b"\0")
+            return carried in stream.read().split(b"\0")
     except OSError:
         return False
 

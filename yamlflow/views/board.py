@@ -25,6 +25,13 @@ STATUS = {
 }  # fmt: skip
 #: Below a fan-out that is only counted, a step stands on the board while a worker has it: no more than there are slots.
 HELD = frozenset({"step.leased", "step.progress"})
+#: Why a step was skipped, in words.
+SKIPPED = {
+    "if": "its `if` was false",
+    "failed": "something it needs failed",
+    "canceled": "something it needs was canceled",
+    "needs": "what it needs did not come true",
+}
 ENDED = frozenset({"succeeded", "failed", "skipped", "canceled"})
 
 
@@ -118,7 +125,7 @@ class Board:
             case "step.leased":
                 entry.attempt, entry.started_at, entry.note = told.get("attempt", 0), event.at, ""
             case "step.opened":
-                entry.started_at = entry.started_at or event.at
+                entry.started_at, entry.note = entry.started_at or event.at, ""
                 entry.total = told.get("children") or entry.total
                 entry.counted = entry.total > MANY
             case "step.reopened":
@@ -128,8 +135,12 @@ class Board:
                 entry.note = progress_text(told)
             case "step.failed" | "step.retried":
                 entry.note = ": ".join(str(told[key]) for key in ("code", "message") if told.get(key))
-            case "step.skipped" | "step.canceled":
+            case "step.skipped":
+                entry.note = SKIPPED.get(str(told.get("reason")), str(told.get("reason") or ""))
+            case "step.canceled":
                 entry.note = str(told.get("reason") or "")
+            case "step.succeeded":
+                entry.note = ""
             case "step.waiting":
                 entry.note = f"until {told['until']}" if told.get("until") else ""
         if entry.status in ENDED and before not in ENDED:

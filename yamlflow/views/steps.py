@@ -123,7 +123,9 @@ class Builder:
             result=row.result,
             started_at=row.started_at,
             ended_at=row.ended_at,
-            duration=None if row.started_at is None else max(0, (row.ended_at or self._around.now) - row.started_at),
+            duration=None
+            if row.started_at is None or row.status == "skipped"
+            else max(0, (row.ended_at or self._around.now) - row.started_at),
             total=row.children,
             done=row.children - row.alive if row.status not in TERMINAL else row.children,
             failed=row.failures,

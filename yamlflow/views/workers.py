@@ -18,7 +18,7 @@ class WorkerView:
     name: str
     host: str
     pid: int
-    #: ``running``, ``stopped``, or ``dead`` when it went without a word.
+    #: ``running``, ``stopped``, ``dead`` when it went without a word, ``lost`` when others have taken over what it had.
     status: str
     started_at: int
     seen_at: int
