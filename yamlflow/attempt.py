@@ -25,7 +25,7 @@ from .logs import FileLog, log_file
 from .loops import Child, combinations, fan_out, key_text
 from .outcome import Error, Failed, Json
 from .packages import Plans
-from .plan import Node, parent_path
+from .plan import Layer, Node, ancestors, parent_path, shape
 from .plugins import Plugins
 from .ports import ArtifactStore, CancelToken, Limits, LogSink, Masking, Ports, ProcessGuard, forget
 from .projections import Projections
@@ -115,7 +115,7 @@ class Lookup:
         self.used_secrets: set[str] = set()
         self.place = Place(
             run=run, row=row, node=self.node, node_at=self.node_at, reader=bench.store, draws=self.draws,
-            secret=self.secret, env=lambda: environment(self),
+            secret=self.secret, env=lambda: process_environment(self),
         )  # fmt: skip
 
     def _own_node(self) -> Node:
@@ -147,6 +147,17 @@ class Lookup:
                         return row
         return self._origins.get(self.row.origin)
 
+    def declaring(self, layer: Layer) -> Lookup:
+        """Where a layer of the environment was declared: this step, or a group around it."""
+        own = self.row.path
+        path = next(path for path in (own, *ancestors(own)) if shape(path) == layer.form)
+        if path == own and not layer.inside:
+            return self
+        row = self.row if path == own else next(iter(self.bench.store.steps_at(self.run.key, [path])))
+        above = Lookup(self.bench, row._replace(phase="outputs" if layer.inside else "gate", due=self.row.due))
+        above.draws = self.draws
+        return above
+
     def secret(self, name: str) -> str:
         """A secret's value. ``Permanent`` when nobody knows it."""
         value = self.bench.secret(name)
@@ -159,12 +170,14 @@ class Lookup:
         template = self.bench.expressions.compile(value)
         if template.literal:
             return value
-        return template.render({**scope_for(self.place, [ref.names for ref in template.references]), **extra})
+        names = [ref.names for ref in template.references if ref.names[0] not in extra]
+        return template.render({**scope_for(self.place, names), **extra})
 
     def holds(self, condition: str | bool, **extra: Json) -> bool:
         """Whether a condition is true."""
         compiled = self.bench.expressions.condition(condition)
-        return compiled.evaluate({**scope_for(self.place, [ref.names for ref in compiled.references]), **extra})
+        names = [ref.names for ref in compiled.references if ref.names[0] not in extra]
+        return compiled.evaluate({**scope_for(self.place, names), **extra})
 
 
 # -- the engine's own work -----------------------------------------------------------------------------------------
@@ -386,12 +399,20 @@ def process_environment(lookup: Lookup) -> dict[str, str]:
 
 
 def environment(lookup: Lookup) -> dict[str, str]:
-    """The declared ``env`` from the package to the step, as text."""
+    """The declared ``env`` from the package to the step, as text; each layer sees what its own place sees."""
     values: dict[str, str] = {}
     for layer in lookup.node.env:
-        for name, value in layer.items():
-            values[name] = env_text(lookup.render(value, env=dict(values)))
+        place: Lookup | None = None
+        for name, value in layer.values.items():
+            if place is None and not is_literal(lookup, value):
+                place = lookup.declaring(layer)
+            values[name] = env_text(value if place is None else place.render(value, env=dict(values)))
     return values
+
+
+def is_literal(lookup: Lookup, value: Json) -> bool:
+    """Whether a value holds no expression."""
+    return lookup.bench.expressions.compile(value).literal
 
 
 def env_text(value: Any) -> str:

@@ -52,9 +52,9 @@ class FileLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Line by line on disk, so that whoever follows the log sees it grow.
             self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
-        self._left -= len(text.encode("utf-8", "replace"))
+        room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
         if self._left < 0:
-            self._file.write(text[: self._limit])
+            self._file.write(text[:room])
             self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
         else:
             self._file.write(text)

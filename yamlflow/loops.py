@@ -45,7 +45,7 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
     rows = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
     rows = [row for row in rows if not any(fits(row, one) for one in exclude or ())]
     rows += [dict(one) for one in include or () if dict(one) not in rows]
-    keys = [",".join(key_text(value) for value in row.values()) for row in rows]
+    keys = [",".join(map(part_text, row.values())) for row in rows]
     refuse_doubles(keys)
     return tuple((key, {"matrix": row, "index": index}) for index, (key, row) in enumerate(zip(keys, rows, strict=True)))
 
@@ -53,6 +53,12 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
 def fits(row: Mapping[str, Json], pattern: Mapping[str, Json]) -> bool:
     """Whether a combination has all the values that a pattern names."""
     return all(name in row and row[name] == value for name, value in pattern.items())
+
+
+def part_text(value: Json) -> str:
+    """One value in a combination's key; what could be taken for two, or for none, is quoted."""
+    plain = isinstance(value, str) and value and "," not in value and '"' not in value
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 def key_text(value: Json) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .outcome import Json
@@ -65,6 +65,16 @@ def ancestors(path: str) -> Iterator[str]:
         above = parent_path(above)
 
 
+class Layer(NamedTuple):
+    """An ``env`` mapping and where it was declared: its values see what that place sees."""
+
+    #: The declaring step's path without keys.
+    form: str
+    #: Declared by the kind of that step: it sees the kind's inputs.
+    inside: bool
+    values: Mapping[str, Json]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """One step of the graph, with what it inherits."""
@@ -91,8 +101,8 @@ class Node:
     timeout: str | None
     #: Milliseconds.
     kill_grace: int
-    #: ``env`` mappings from the package to this step.
-    env: tuple[Mapping[str, Json], ...]
+    #: ``env`` mappings from the package to this step, outermost first.
+    env: tuple[Layer, ...]
     #: The declared inputs, when its kind is made of steps: a border that no name crosses.
     inputs: Mapping[str, Json] | None
     max_parallel: int | None
@@ -209,9 +219,9 @@ class Plan:
             inherited_queue=queue,
             priority=step.priority if step.priority is not None else above.priority if above else 0,
             retry=(step.retry or (defaults.retry if works else None) or NO_RETRY) if not looped else NO_RETRY,
-            timeout=None if looped else step.timeout or (defaults.timeout if works else None),
+            timeout=None if looped else step.timeout or (kind.step.timeout if kind else defaults.timeout if works else None),
             kill_grace=first(step.kill_grace, above.kill_grace if above else None, defaults.kill_grace, 10_000),
-            env=(*(above.env if above else ()), *((step.env,) if step.env else ()), *kind_env(kind)),
+            env=(*(above.env if above else ()), *layers(path, step, kind.step if kind else None)),
             inputs=None if looped or kind is None else kind.inputs,
             max_parallel=parallel(step, group),
             literal=literal,
@@ -262,9 +272,12 @@ def parallel(step: Step, group: Any) -> int | None:
     return group.max_parallel if step.loop is None and isinstance(group, Group) else None
 
 
-def kind_env(kind: Any) -> tuple[Mapping[str, Json], ...]:
-    """The environment that a kind made of steps adds."""
-    return (kind.step.env,) if kind is not None and kind.step.env is not EMPTY else ()
+def layers(path: str, step: Step, kind: Step | None) -> Iterator[Layer]:
+    """The environment that a step adds, and the kind it is of."""
+    if step.env:
+        yield Layer(path, False, step.env)
+    if kind is not None and kind.env:
+        yield Layer(path, True, kind.env)
 
 
 def first(*values: int | None) -> int:

@@ -36,7 +36,7 @@ from .plugins import Plugins, load
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
 from .rows import EventRow, RunRow, StepRow
-from .scope import gathered, plan_node
+from .scope import Draws, gathered, plan_node
 from .secrets import Secrets
 from .spec import FanOut, Matrix
 from .store.base import RunFilter, Store
@@ -181,7 +181,7 @@ class Runtime:
         values = resolve(one.package.inputs, sound(inputs, "inputs"))
         id = run_id or f"{one.package.name}-{self.clock.uuid()[:8]}"
         check_run_id(id)
-        title, labels = self._describe(one, values, id, name, metadata)
+        title, labels = self._describe(one, values, id, name, metadata, context)
         with self.transaction() as work:
             row, _ = commands.start(
                 work, package=one.row(self.clock.now()), plan=one.plan, run_id=id, inputs=values, name=title,
@@ -190,16 +190,25 @@ class Runtime:
         return row
 
     def _describe(
-        self, one: Loaded, inputs: Mapping[str, Json], id: str, name: str | None, metadata: Mapping[str, Json] | None
+        self,
+        one: Loaded,
+        inputs: Mapping[str, Json],
+        id: str,
+        name: str | None,
+        metadata: Mapping[str, Json] | None,
+        context: Mapping[str, Json] | None,
     ) -> tuple[str | None, dict[str, Json]]:
         """The run's name and metadata, with their expressions evaluated."""
-        package = one.package
-        scope = {"inputs": dict(inputs), "run": {"id": id, "package": package.name, "version": package.version}}
-        title = name or package.run_name
-        if title is not None:
-            title = str(self.bench.expressions.compile(title).render(scope))
+        package, draws = one.package, Draws(self.clock)
+        about = {"id": id, "package": package.name, "version": package.version}
+        scope = {
+            "inputs": dict(inputs), "run": about, "context": dict(context or {}),
+            "now": draws.now, "uuid": draws.uuid, "random": draws.random,
+        }  # fmt: skip
+        declared = package.run_name or package.title
+        title = name or (None if declared is None else str(self.bench.expressions.compile(declared).render(scope)))
         labels = self.bench.expressions.compile(dict(package.metadata)).render(scope)
-        return title or package.title, {**labels, **(metadata or {})}
+        return title, {**labels, **(metadata or {})}
 
     def transaction(self) -> Any:
         """One transaction of the engine on this runtime's store."""

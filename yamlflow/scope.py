@@ -14,7 +14,7 @@ from typing import Any
 from .clock import Clock, to_text
 from .lifecycle import TERMINAL
 from .outcome import Json
-from .plan import Node, Plan, ancestors, child_path
+from .plan import Node, Plan, ancestors, child_path, parent_path
 from .rows import RunRow, StepRow
 from .spec import FanOut, Group, Matrix
 from .store.base import Reader
@@ -162,8 +162,9 @@ def steps_of(place: Place, parts: set[str]) -> Json:
 
 
 def needs_of(place: Place, parts: set[str]) -> Json:
-    """``needs.<id>``: the same for the step's own needs."""
-    known = {need.step for need in place.node.needs}
+    """``needs.<id>``: the same for the step's own needs; those of a loop are its children's too."""
+    whole = place.node_at(parent_path(place.row.path) or "") if place.row.path.endswith("]") else place.node
+    known = {need.step for need in (whole or place.node).needs}
     return steps_of(place, known if "" in parts else parts & known)
 
 
@@ -221,8 +222,11 @@ def error_of(place: Place, parts: set[str]) -> Json:
 
 
 def cancel_of(place: Place, parts: set[str]) -> Json:
-    """In a handler: why the group was canceled, and by whom."""
+    """In a handler: why the group was canceled, and by whom; if it was only a step in it, why that one was."""
     row = handled(place)
+    while row is not None and row.cancel is None:
+        canceled = place.reader.children(row.run, row.path, row.id, statuses=("canceled",))
+        row = min((each for each in canceled if each.reason == "user"), key=lambda each: each.ended or 0, default=None)
     if row is None or row.cancel is None:
         return {"reason": None, "by": None}
     cancel = json.loads(row.cancel)

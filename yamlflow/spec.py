@@ -428,8 +428,9 @@ def kind_from(name: str, value: Mapping[str, Json]) -> Kind:
     """A kind declared in YAML: a group with inputs."""
     pointer = ("kinds", name)
     step = Step(
-        id=name, body=group_from(value, pointer), pointer=pointer, env=value.get("env") or EMPTY, title=value.get("title")
-    )
+        id=name, body=group_from(value, pointer), pointer=pointer, env=value.get("env") or EMPTY,
+        title=value.get("title"), timeout=value.get("timeout"),
+    )  # fmt: skip
     return Kind(name=name, inputs=value.get("inputs") or EMPTY, step=step)
 
 

@@ -113,6 +113,7 @@ class Worker:
 
     def open(self) -> None:
         """Make this worker known, so that others see when it dies."""
+        self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
         self._say("running")

@@ -10,10 +10,11 @@ from dataclasses import replace
 from ..errors import Permanent, Pointer
 from ..loops import MOST_CHILDREN, combinations, fan_out
 from ..outcome import Json
-from ..spec import FanOut, Matrix, Repeat, Step
+from ..spec import FanOut, Group, Matrix, Repeat, Step
 from ..template import TemplateError, expressions_in, has_expression
 from .desk import Desk
-from .scope import RESERVED, Scope, loop_names
+from .level import Level
+from .scope import RESERVED, Frame, Scope, loop_names
 from .texts import read_condition, read_value
 
 #: Items, and combinations of a matrix, whose keys are compared before a run.
@@ -32,6 +33,9 @@ def check_loop(desk: Desk, step: Step, scope: Scope) -> None:
             _check_matrix(desk, loop, (*step.pointer, "matrix"), scope)
         case Repeat() as loop:
             inner = replace(scope, local={**scope.local, **loop_names(loop)})
+            if isinstance(step.body, Group):
+                # The condition speaks of the iteration that has just ended, and sees its steps.
+                inner = replace(inner, frames=(Frame(level=Level(step.body, ())), *inner.frames))
             read_condition(desk, loop.until, (*step.pointer, "repeat", "until"), inner)
 
 

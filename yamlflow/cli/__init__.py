@@ -23,6 +23,7 @@ from typing import Any
 import click
 
 from ..errors import StoreError, UserError, YamlflowError, did_you_mean
+from . import common
 from .common import Command, common_options, version_option
 
 SUCCEEDED, FAILED, WRONG, CANCELED, NO_STORE, FAULT, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 3, 4, 70, 141, 130
@@ -63,8 +64,18 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 ELSEWHERE: Mapping[str, str] = MappingProxyType({"start": "run", "unpause": "pause"})
 
 
+class ReaderGone(Exception):
+    """Nobody reads our output any more; an ``OSError`` would be taken by click for its own."""
+
+
 class Commands(click.Group):
     """The commands, imported when called; one that nobody knows may be a plugin's."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as gone:
+            raise ReaderGone from gone
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -127,6 +138,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Every error becomes one message on stderr here, and nowhere else."""
+    common.debugging = False
     try:
         status = cli.main(args=args if args is None else list(args), prog_name="yamlflow", standalone_mode=False)
         return status if isinstance(status, int) else SUCCEEDED
@@ -135,13 +147,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.ClickException as wrong:
         wrong.show()
         return WRONG
-    except BrokenPipeError:
+    except ReaderGone:
         return silenced()
-    except SystemExit as done:
-        # click's own way out of a broken pipe.
-        if isinstance(done.__context__, BrokenPipeError):
-            return silenced()
-        raise
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return INTERRUPTED
@@ -165,15 +172,13 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def complain(message: str, fault: BaseException | None = None) -> None:
     """One message on stderr; with ``--log-level debug`` also where it came from."""
-    from .common import is_debugging
-
     problems: Any = getattr(fault, "problems", None)
     if problems is not None or (isinstance(fault, UserError) and message.count("\n") > 2):
         click.echo(message, err=True)
     else:
         click.secho("error: ", err=True, fg="red", bold=True, nl=False)
         click.echo(message, err=True)
-    if fault is not None and is_debugging():
+    if fault is not None and common.debugging:
         import traceback
 
         click.echo("".join(traceback.format_exception(fault)), err=True, nl=False)

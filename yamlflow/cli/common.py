@@ -11,21 +11,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where the settings from flags are kept, for all commands of one call.
 FLAGS = "yamlflow.flags"
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_debugging = False
-
-
-def is_debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return _debugging
+#: Whether tracebacks are wanted: the one thing that outlives the command, for the funnel.
+debugging = False
 
 
 def keep(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Remember a setting that was given as a flag; the innermost one counts."""
-    global _debugging
+    global debugging
     if value not in (None, (), False):
         ctx.meta.setdefault(FLAGS, {})[param.name] = value
         if param.name == "log_level":
-            _debugging = value == "debug"
+            debugging = value == "debug"
     return value
 
 

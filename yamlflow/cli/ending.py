@@ -12,7 +12,7 @@ import click
 from ..clock import SystemClock
 from ..outcome import Json
 from ..rows import RunRow, StepRow
-from .texts import as_json, as_yaml, length, tail
+from .texts import as_yaml, length, tail
 
 if TYPE_CHECKING:
     from ..project import Project
@@ -55,12 +55,9 @@ def error_of(row: StepRow | None) -> Json:
     return None if text is None else json.loads(text)
 
 
-def tell(runtime: Runtime, project: Project, run: RunRow, *, as_document: bool, quiet: bool) -> None:
+def tell(runtime: Runtime, project: Project, run: RunRow, *, quiet: bool) -> None:
     """Print what came of a run: results to stdout, the rest to stderr."""
     found = document_of(runtime, run)
-    if as_document:
-        click.echo(as_json(found))
-        return
     if run.status == "succeeded":
         if not quiet:
             click.echo(

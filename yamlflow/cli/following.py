@@ -6,19 +6,21 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from ..plugins import Plugins
 from ..project import Project
 from ..rows import EventRow, RunRow
 from ..views.board import Board
 from ..views.steps import tree_of
-from .ending import exit_status, interrupted, tell
-from .foreground import Ended, Feed, Signals, Silent, View, work
+from .ending import document_of, exit_status, interrupted, tell
+from .followed import Followed, waiting_for
+from .foreground import Feed, Signals, Silent, View, work
 from .lines import Lines, Several
 from .opening import working
+from .texts import as_json
 
 if TYPE_CHECKING:
-    import click
-
     from ..runtime import Runtime
 
 INTERRUPTED = 130
@@ -48,35 +50,39 @@ def follow(
     as_document: bool = False,
     title: str = "",
     several: bool = False,
+    new: bool = False,
 ) -> int:
     """Open the store, begin (or find) some runs, work until they have ended, and tell what came of them.
 
-    ``begin`` gives the runs; none is nothing to do. The exit status: see ``cli``.
+    ``new`` makes the store when there is none. The exit status: see ``cli``.
     """
+    followed = Followed()
     feed = Feed(lambda event: view.take(event))
-    ended: list[Ended] = []
-    mine: set[int] = set()
 
     def hear(event: EventRow) -> None:
         feed.hear(event)
-        for one in ended:
-            one.hear(event)
+        followed.hear(event, runtime.store)
 
-    with working(ctx, project, plugins=plugins, on_event=hear, workers=workers, runs=mine) as runtime:
+    with working(ctx, project, plugins=plugins, on_event=hear, workers=workers, runs=followed.keys, new=new) as runtime:
         runs = list(begin(runtime))
-        if not runs:
-            return 0
-        mine.update(run.key for run in runs)
         view = view_for(f"{title}  {runs[0].id}", quiet=quiet, several=several)
+        followed.begin(runtime.store, runs)
         for run in runs:
             feed.follow(run.key, recall(runtime, view, run))
-        done = Ended(runtime, runs, feed)
-        ended.append(done)
+
+        def done() -> bool:
+            steady = runtime.clock.steady()
+            over = followed.ended(runtime.store, steady, lambda: feed.catch_up(runtime.store))
+            if not over and not quiet and followed.still(steady):
+                say_why(runtime, view, followed.runs)
+            return over
+
         with Signals(runtime.worker.wake_up, status=INTERRUPTED) as signals:
             with view:
                 work(runtime, lambda: signals.asked > 0 or done())
                 feed.catch_up(runtime.store)
-            return end(runtime, project, runs, quiet=quiet, as_document=as_document)
+            now = [runtime.store.run_at(run.key) or run for run in followed.runs]
+            return end(runtime, project, now, quiet=quiet, as_document=as_document, several=several)
 
 
 def recall(runtime: Runtime, view: View, run: RunRow) -> int:
@@ -94,14 +100,27 @@ def recall(runtime: Runtime, view: View, run: RunRow) -> int:
     return last
 
 
-def end(runtime: Runtime, project: Project, runs: Sequence[RunRow], *, quiet: bool, as_document: bool) -> int:
+def say_why(runtime: Runtime, view: View, runs: Sequence[RunRow]) -> None:
+    """Say what runs wait for, when nothing of them runs."""
+    for run in runs[:5]:
+        tree = tree_of(runtime.store, runtime.plans, run, now=runtime.clock.now(), most=5, working=True)
+        for reason in waiting_for(tree) if tree is not None and run.ended_at is None else ():
+            view.say(f"still waiting: {reason}")
+
+
+def end(
+    runtime: Runtime, project: Project, runs: Sequence[RunRow], *, quiet: bool, as_document: bool, several: bool
+) -> int:
     """Tell what came of runs: those that have ended, and those that were left."""
-    now = [runtime.store.run_at(run.key) or run for run in runs]
-    left = [run for run in now if run.ended_at is None]
-    for run in now:
-        if run.ended_at is not None:
-            tell(runtime, project, run, as_document=as_document, quiet=quiet)
+    left = [run for run in runs if run.ended_at is None]
+    if as_document:
+        documents = [document_of(runtime, run) for run in runs]
+        click.echo(as_json(documents if several else documents[0]))
+    else:
+        for run in runs:
+            if run.ended_at is not None:
+                tell(runtime, project, run, quiet=quiet)
     if left:
         interrupted(project, left)
         return INTERRUPTED
-    return exit_status(now)
+    return exit_status(runs)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import SECOND, wait
 from ..errors import StoreUnavailable
-from ..rows import EventRow, RunRow
+from ..rows import EventRow
 from ..store.base import Reader
 from .lines import to_stderr
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
-#: Milliseconds between looks at what others have committed.
-LOOK = 200
 #: Seconds that a store may be out of reach before the foreground gives up.
 PATIENCE = 60
 
@@ -66,6 +64,7 @@ class Feed:
     def __init__(self, take: Callable[[EventRow], None]) -> None:
         self._take = take
         self._seen: dict[int, int] = {}
+        self._handed = 0
 
     def follow(self, run: int, after: int = 0) -> None:
         """Hand on what follows an event number of a run."""
@@ -77,16 +76,19 @@ class Feed:
         if seen is not None and event.seq == seen + 1:
             self._hand_on(event)
 
-    def catch_up(self, reader: Reader) -> None:
-        """Everything that this process has not heard of."""
+    def catch_up(self, reader: Reader) -> int:
+        """Hand on everything that this process has not heard of; how many events there were since the last time."""
         for run, seen in list(self._seen.items()):
             while batch := reader.events(run, after=seen, limit=1000):
                 for event in batch:
                     self._hand_on(event)
                 seen = batch[-1].seq
+        handed, self._handed = self._handed, 0
+        return handed
 
     def _hand_on(self, event: EventRow) -> None:
         self._seen[event.run] = event.seq
+        self._handed += 1
         self._take(event)
 
 
@@ -149,33 +151,3 @@ def work(
     finally:
         worker.drain(grace)
         worker.close()
-
-
-class Ended:
-    """Whether runs have ended, asked many times a second and looked up a few."""
-
-    def __init__(self, runtime: Runtime, runs: Iterable[RunRow], feed: Feed) -> None:
-        self._runtime = runtime
-        self._live = {run.key: run.id for run in runs}
-        self._feed = feed
-        self._looked = -LOOK
-
-    def hear(self, event: EventRow) -> None:
-        """A run's end that this process has committed is known at once."""
-        if (
-            event.step is None
-            and event.kind in ("run.succeeded", "run.failed", "run.canceled")
-            and event.run in self._live
-        ):
-            self._looked = -LOOK
-
-    def __call__(self) -> bool:
-        steady = self._runtime.clock.steady()
-        if steady - self._looked >= LOOK:
-            self._looked = steady
-            self._feed.catch_up(self._runtime.store)
-            for key in list(self._live):
-                row = self._runtime.store.run_at(key)
-                if row is None or row.ended_at is not None:
-                    del self._live[key]
-        return not self._live

@@ -110,12 +110,15 @@ def working(
     *,
     plugins: Plugins | None = None,
     on_event: Callable[[EventRow], None] | None = None,
+    new: bool = False,
     **settings: Any,
 ) -> Iterator[Runtime]:
-    """A runtime on the project's store, which is made when it is not there."""
+    """A runtime on the project's store. ``UnknownName`` when there is no store yet, unless a ``new`` one may be made."""
     from ..runtime import Runtime
     from ..secrets import Secrets
 
+    if not new and not Path(project.store.removeprefix("sqlite:///")).exists():
+        raise UnknownName(f"{project.store} holds no runs yet; `yamlflow run FILE` starts one")
     project.prepare()
     with Runtime(
         project.store,

@@ -74,6 +74,8 @@ def run(
         return leave(ctx, found, plugins, inputs, given, as_json=as_json)
     from .following import follow
 
+    warn_of_secrets(found, plugins)
+
     def begin(runtime: Runtime) -> list[RunRow]:
         row = begin_run(runtime, found, inputs, given)
         if not quiet and not sys.stderr.isatty():
@@ -81,7 +83,9 @@ def run(
         return [row]
 
     title = found.package.package.title or found.package.package.name
-    return follow(ctx, found.project, plugins, begin, workers=workers, quiet=quiet, as_document=as_json, title=title)
+    return follow(
+        ctx, found.project, plugins, begin, workers=workers, quiet=quiet, as_document=as_json, title=title, new=True
+    )
 
 
 @command(
@@ -107,6 +111,17 @@ def start(ctx: click.Context, /, as_json: bool, **given: Any) -> int:
     return leave(ctx, found, plugins, inputs, given, as_json=as_json)
 
 
+def warn_of_secrets(found: Chosen, plugins: Plugins) -> None:
+    """Name the secrets that nobody knows: the steps that need them would fail."""
+    from ..secrets import Secrets
+
+    known = Secrets(found.project.root, plugins.secret)
+    for name in found.package.package.secrets:
+        if known(name) is None:
+            words = f"the secret {name} is not set: put it in the environment or in {found.project.root / '.env'}"
+            click.secho(f"warning: {words}", err=True, fg="yellow")
+
+
 def leave(
     ctx: click.Context, found: Chosen, plugins: Plugins, inputs: dict[str, Any], given: dict[str, Any], *, as_json: bool
 ) -> int:
@@ -114,7 +129,7 @@ def leave(
     from .opening import hint, lives_elsewhere, working
     from .texts import as_json as written
 
-    with working(ctx, found.project, plugins=plugins) as runtime:
+    with working(ctx, found.project, plugins=plugins, new=True) as runtime:
         row = begin_run(runtime, found, inputs, given)
         worked_on = lives_elsewhere(runtime.store)
     if as_json:

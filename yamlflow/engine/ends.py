@@ -82,7 +82,8 @@ def cancel_children(work: Work, row: StepRow, why: dict[str, Json]) -> None:
 
 def is_shielded(work: Work, row: StepRow) -> bool:
     """A shield holds once its step has begun; one that has not is canceled like any other."""
-    return row.status in ("running", "waiting") and work.node(row).step.shield
+    begun = row.attempt or row.lost if row.phase == "run" else row.phase not in ("", "gate")
+    return bool(begun) and work.node(row).step.shield
 
 
 def is_closing(row: StepRow) -> bool:

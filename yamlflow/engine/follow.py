@@ -164,7 +164,8 @@ def after_handler(work: Work, parent: StepRow, node: Node, child: StepRow, name:
     parent = parent._replace(alive=0)
     if name == "finally":
         if child.status != "succeeded" and parent.error is None:
-            parent = parent._replace(error=parent.fault or child.error or json.dumps(canceled_error(child).to_json()))
+            earlier = parent.fault if lifecycle.group_verdict(parent, node) == "fail" else None
+            parent = parent._replace(error=earlier or child.error or json.dumps(canceled_error(child).to_json()))
         parent = work.put(parent)
         finish(work, parent, lifecycle.group_verdict(parent, node), result=parent.result)
         return

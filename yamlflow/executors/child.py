@@ -5,6 +5,7 @@ Imports nothing of yamlflow unless something went wrong: a child starts as fast 
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import sys
@@ -35,10 +36,25 @@ def called(request: dict[str, Any]) -> Any:
 
 
 def run_code(code: str, names: dict[str, Any]) -> Any:
-    """What the code leaves in ``result``."""
+    """What the code returns, or leaves in ``result``."""
     space = {"__name__": "__step__", **names}
-    exec(compile(code, "<code>", "exec"), space)
-    return space.get("result")
+    tree = ast.parse(code, "<code>")
+    if not any(map(returns, tree.body)):
+        exec(compile(tree, "<code>", "exec"), space)
+        return space.get("result")
+    # A `return` at the top makes the code a function's body; its lines keep their numbers.
+    function = ast.parse("def code(): pass").body[0]
+    function.body, tree.body = tree.body, [function]  # type: ignore[attr-defined]
+    exec(compile(tree, "<code>", "exec"), space)
+    return space["code"]()
+
+
+def returns(node: ast.AST) -> bool:
+    """Whether a statement returns from the code itself, not from a function that it defines."""
+    if isinstance(node, ast.Return):
+        return True
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    return not isinstance(node, inner) and any(map(returns, ast.iter_child_nodes(node)))
 
 
 def find(module: Any, path: str) -> Any:

@@ -1,0 +1,107 @@
+"""The runs that a process in the foreground works on: those it began with, their children, and their successors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..rows import EventRow, RunRow
+from ..store.base import RunFilter, Store
+
+if TYPE_CHECKING:
+    from ..views.steps import StepView
+
+#: Milliseconds between looks at what others have committed.
+LOOK = 200
+#: Milliseconds without an event after which it is said what a run waits for.
+STILL = 5000
+#: Waiting steps that are named then.
+MOST_NAMED = 3
+#: Live runs among which children are looked for.
+MOST_LIVE = 10_000
+
+
+class Followed:
+    """Which runs are worked on, and whether those that matter have ended.
+
+    ``keys`` is lent to the worker, which takes steps of these runs only.
+    """
+
+    def __init__(self) -> None:
+        self.keys: set[int] = set()
+        #: The runs that were asked for -> the execution that stands for each now.
+        self._now: dict[int, RunRow] = {}
+        self._looked = -LOOK
+        self._heard = 0
+
+    def begin(self, store: Store, runs: Sequence[RunRow]) -> None:
+        """Follow these runs, and the children they have already."""
+        self._now = {run.key: run for run in runs}
+        self.keys.update(self._now)
+        for run in reversed(store.runs(RunFilter(live=True, limit=MOST_LIVE))):
+            self._adopt(store, run)
+
+    @property
+    def runs(self) -> list[RunRow]:
+        """The runs that were asked for, as last seen."""
+        return list(self._now.values())
+
+    def hear(self, event: EventRow, store: Store) -> None:
+        """An event that this process has committed: a child that began, or an end that need not be waited for."""
+        if event.step is None:
+            if event.kind == "run.started" and event.run not in self.keys:
+                run = store.run_at(event.run)
+                if run is not None:
+                    self._adopt(store, run)
+            elif event.run in self.keys:
+                self._looked = -LOOK
+
+    def ended(self, store: Store, steady: int, look: Callable[[], int]) -> bool:
+        """Whether all have ended; the store is asked a few times a second. ``look`` shows what is new, and counts it."""
+        if steady - self._looked >= LOOK:
+            self._looked = steady
+            self._heard = steady if look() or not self._heard else self._heard
+            for key, run in self._now.items():
+                if run.ended_at is None:
+                    self._now[key] = self._latest(store, run)
+        return all(run.ended_at is not None for run in self._now.values())
+
+    def still(self, steady: int) -> bool:
+        """Whether nothing has happened for a while; asked again, not before another while."""
+        if steady - self._heard < STILL:
+            return False
+        self._heard = steady
+        return True
+
+    def _latest(self, store: Store, run: RunRow) -> RunRow:
+        """A run as it is now; one that goes on under the same id is its successor."""
+        row = store.run_at(run.key) or run
+        if row.status == "continued":
+            successor = store.find_run(row.id)
+            if successor is not None and successor.execution > row.execution:
+                self.keys.add(successor.key)
+                return successor
+        return row
+
+    def _adopt(self, store: Store, run: RunRow) -> None:
+        """Work on a run too whose parent is worked on."""
+        if run.parent is None or run.key in self.keys:
+            return
+        with store.transaction() as tx:
+            parents = tx.steps([run.parent])
+        if parents and parents[0].run in self.keys:
+            self.keys.add(run.key)
+
+
+def waiting_for(tree: StepView) -> list[str]:
+    """What the steps of a run wait for that could go on, a few of them; nothing while one runs."""
+    leaves: list[str] = []
+    stack = [tree]
+    while stack:
+        view = stack.pop()
+        if view.status == "running":
+            return []
+        stack.extend(reversed(view.children))
+        if view.reason and view.status in ("ready", "waiting") and not view.children:
+            leaves.append(f"{view.path}: {view.reason}")
+    return leaves[:MOST_NAMED]
