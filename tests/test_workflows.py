@@ -254,11 +254,6 @@ def test_a_group_that_does_not_fail_skips_its_catch(runtime: Make) -> None:
     assert outputs(runtime(), "try-catch", {"price": "12.5"}) == {"parsed": True, "said": "used 12.5"}
 
 
-@pytest.mark.xfail(reason="the engine does not run `undo` yet; take this mark away when it does")
-def test_a_journey_that_cannot_be_paid_is_given_back(runtime: Make) -> None:
-    assert outputs(runtime(), "undo") == [{"state": "booked", "bookings": 2}]
-    assert outputs(runtime(), "undo", {"seats": 0}) == [{"state": "given back", "bookings": 2}]
-
 
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}

@@ -33,6 +33,8 @@ class Followed:
         self._now: dict[int, RunRow] = {}
         self._looked = -LOOK
         self._heard = 0
+        #: Steps that were named because they wait: each is named once.
+        self._named: set[tuple[int, str]] = set()
 
     def begin(self, store: Store, runs: Sequence[RunRow]) -> None:
         """Follow these runs, and the children they have already."""
@@ -57,7 +59,7 @@ class Followed:
                 self._looked = -LOOK
 
     def ended(self, store: Store, steady: int, look: Callable[[], int]) -> bool:
-        """Whether all have ended; the store is asked a few times a second. ``look`` shows what is new, and counts it."""
+        """Whether all have ended; the store is asked a few times a second. ``look`` counts what is new and shows it."""
         if steady - self._looked >= LOOK:
             self._looked = steady
             self._heard = steady if look() or not self._heard else self._heard
@@ -72,6 +74,12 @@ class Followed:
             return False
         self._heard = steady
         return True
+
+    def unnamed(self, run: int, path: str) -> bool:
+        """Whether a step that waits was not named yet; from now on it is."""
+        fresh = (run, path) not in self._named
+        self._named.add((run, path))
+        return fresh
 
     def _latest(self, store: Store, run: RunRow) -> RunRow:
         """A run as it is now; one that goes on under the same id is its successor."""
@@ -93,9 +101,9 @@ class Followed:
             self.keys.add(run.key)
 
 
-def waiting_for(tree: StepView) -> list[str]:
-    """What the steps of a run wait for that could go on, a few of them; nothing while one runs."""
-    leaves: list[str] = []
+def waiting_for(tree: StepView) -> list[StepView]:
+    """The steps of a run that wait though they could go on, a few of them; none while one runs."""
+    leaves: list[StepView] = []
     stack = [tree]
     while stack:
         view = stack.pop()
@@ -103,5 +111,5 @@ def waiting_for(tree: StepView) -> list[str]:
             return []
         stack.extend(reversed(view.children))
         if view.reason and view.status in ("ready", "waiting") and not view.children:
-            leaves.append(f"{view.path}: {view.reason}")
+            leaves.append(view)
     return leaves[:MOST_NAMED]

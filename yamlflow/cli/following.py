@@ -74,7 +74,7 @@ def follow(
             steady = runtime.clock.steady()
             over = followed.ended(runtime.store, steady, lambda: feed.catch_up(runtime.store))
             if not over and not quiet and followed.still(steady):
-                say_why(runtime, view, followed.runs)
+                say_why(runtime, view, followed)
             return over
 
         with Signals(runtime.worker.wake_up, status=INTERRUPTED) as signals:
@@ -100,12 +100,13 @@ def recall(runtime: Runtime, view: View, run: RunRow) -> int:
     return last
 
 
-def say_why(runtime: Runtime, view: View, runs: Sequence[RunRow]) -> None:
-    """Say what runs wait for, when nothing of them runs."""
-    for run in runs[:5]:
+def say_why(runtime: Runtime, view: View, followed: Followed) -> None:
+    """Say what runs wait for, when nothing of them runs; once for every step."""
+    for run in followed.runs[:5]:
         tree = tree_of(runtime.store, runtime.plans, run, now=runtime.clock.now(), most=5, working=True)
-        for reason in waiting_for(tree) if tree is not None and run.ended_at is None else ():
-            view.say(f"still waiting: {reason}")
+        for step in waiting_for(tree) if tree is not None and run.ended_at is None else ():
+            if followed.unnamed(run.key, step.path):
+                view.say(f"still waiting: {step.path}: {step.reason}")
 
 
 def end(

@@ -113,7 +113,7 @@ def working(
     new: bool = False,
     **settings: Any,
 ) -> Iterator[Runtime]:
-    """A runtime on the project's store. ``UnknownName`` when there is no store yet, unless a ``new`` one may be made."""
+    """A runtime on the project's store. ``UnknownName`` when there is none yet, unless a ``new`` one may be made."""
     from ..runtime import Runtime
     from ..secrets import Secrets
 

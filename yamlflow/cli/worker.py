@@ -80,7 +80,7 @@ def worker(
         plugins = plugins_for(ctx, project, live_runs(archive.store))
     with working(
         ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),
-        kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000,
+        kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
     ) as runtime:  # fmt: skip
         for one in plugins.broken:
             click.echo(f"broken plugin: {one}", err=True)

@@ -13,11 +13,8 @@ EXPRESSION: Mapping[str, Json] = {"type": "string", "pattern": r"\$\{\{"}
 #: Definitions of the language that are steps.
 STEPS = ("step", "list_step", "undo")
 #: Keywords that hold one schema, and those that hold several by name or position.
-INNER, NAMED, LISTED = (
-    ("items", "additionalProperties"),
-    ("properties", "patternProperties"),
-    ("anyOf", "oneOf", "allOf"),
-)
+INNER, LISTED = ("items", "additionalProperties"), ("anyOf", "oneOf", "allOf")
+NAMED = ("properties", "patternProperties", "$defs")
 #: Keywords of a kind's own root that would name another document.
 IDENTITY = ("$schema", "$id")
 
