@@ -24,8 +24,9 @@ from .attempt import Bench
 from .clock import Clock, SystemClock
 from .engine import commands
 from .engine.retry import retry
+from .engine.soundness import unsound
 from .engine.work import Work
-from .errors import InvalidInput, PluginError, Problem, UnknownName, UserError
+from .errors import InvalidInput, InvalidPackage, PluginError, Problem, UnknownName, UserError
 from .executors import Executor, executor_of
 from .guard import Guard
 from .inputs import resolve
@@ -88,6 +89,8 @@ class Runtime:
         self.plugins = plugins if isinstance(plugins, Plugins) else load([Path(folder) for folder in plugins])
         self.plans = Plans(self.store)
         self._packages: dict[str, Loaded] = {}
+        #: Digests of packages that were found sound.
+        self._sound: set[str] = set()
         self._settings = Settings(
             name=worker_id, slots=max_workers, lease=round(lease_duration * 1000), poll=round(poll_interval * 1000),
             queues=queues, kinds=kinds, runs=runs,
@@ -177,6 +180,7 @@ class Runtime:
     ) -> RunRow:
         """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``."""
         one = self.package(package) if isinstance(package, str) else package
+        self._refuse_unsound(one)
         self.plans.add(one)
         values = resolve(one.package.inputs, sound(inputs, "inputs"))
         id = run_id or f"{one.package.name}-{self.clock.uuid()[:8]}"
@@ -188,6 +192,13 @@ class Runtime:
                 metadata=sound(labels, "metadata"), context=sound(context, "context"), folder=folder_of(one), by=by, if_exists=if_exists,
             )  # fmt: skip
         return row
+
+    def _refuse_unsound(self, one: Loaded) -> None:
+        """A package whose runs could never end is not started, whoever asks. ``InvalidPackage``."""
+        if one.document.digest not in self._sound:
+            if problems := unsound(one.package):
+                raise InvalidPackage([one.document.locate(problem) for problem in problems])
+            self._sound.add(one.document.digest)
 
     def _describe(
         self,

@@ -147,7 +147,6 @@ def test_a_kind_made_of_steps_has_the_timeout_of_the_step_that_names_it(stage: S
     assert stage.error("g")["code"] == "timeout"
 
 
-@pytest.mark.xfail(reason="spec.kind_from drops the timeout of the kind itself", strict=True)
 def test_a_kind_made_of_steps_may_have_a_timeout_of_its_own(stage: Stage) -> None:
     assert stage.play("kinds: {k: {timeout: 1m, steps: {a: {kind: sleep, with: {for: 1h}}}}}\nsteps: {g: {kind: k}}") == "failed"
 

@@ -95,6 +95,22 @@ def test_a_step_that_its_own_if_skipped_does_not_count_as_failed(stage: Stage) -
     assert stage.statuses() == {"a": "skipped", "b": "skipped", "c": "skipped"}
 
 
+@pytest.mark.parametrize(("body", "match"), [
+    ("steps: {a: {kind: ok, needs: b}, b: {kind: ok, needs: a}}", "circle: a, b"),
+    ("steps: {g: {steps: {a: {kind: ok, needs: a}}}}", "circle"),
+    ("steps: {a: {kind: ok, needs: aa}, ab: {kind: ok}}", 'no step "aa". Did you mean'),
+    ("steps: {a: {kind: ok}, g: {steps: {b: {kind: ok, needs: a}}}}", 'no step "a"'),
+    ("steps: {a: {kind: ok}}\nfinally: {z: {kind: ok, needs: a}}", 'no step "a"'),
+    ("kinds: {k: {steps: {x: {kind: ok, needs: y}}}}\nsteps: {a: {kind: k}}", 'no step "y"'),
+    ("kinds: {k: {steps: {x: {kind: l}}}, l: {steps: {x: {kind: k}}}}\nsteps: {a: {kind: k}}", "cannot contain itself"),
+])  # fmt: skip
+def test_what_could_never_end_is_refused_at_its_place_and_nothing_is_stored(stage: Stage, body: str, match: str) -> None:
+    with pytest.raises(InvalidPackage, match=match) as refused:
+        stage.start(body)
+    assert refused.value.problems[0].line > 0
+    assert stage.runtime.runs() == []
+
+
 # -- join ----------------------------------------------------------------------------------------------------------
 
 FOUR = "a: {kind: ok}, b: {kind: ok}, c: {kind: ok}, d: {kind: ok}"

@@ -150,7 +150,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except ReaderGone:
         return silenced()
     except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
+        click.echo("interrupted", err=True)
         return INTERRUPTED
     except StoreError as wrong:
         complain(str(wrong), wrong)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..rows import EventRow
+from ..rows import EventRow, RunRow
 from .common import command, json_option
 
 if TYPE_CHECKING:
     from ..store.base import Store
 
 BATCH = 1000
+#: Runs whose events are printed at most, and runs that may begin between two looks.
+MOST_RUNS, MOST_NEW = 100_000, 1000
 #: Milliseconds between looks while following.
 LOOK = 200
 COLOURS = {"error": "red", "warning": "yellow", "debug": "bright_black"}
@@ -36,46 +38,75 @@ COLOURS = {"error": "red", "warning": "yellow", "debug": "bright_black"}
 @click.pass_context
 def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | None, after: int, as_json: bool) -> int:
     """Print the events of a run in order: what changed, when, for which step, and what was told. JSON is one object a
-    line. Without RUN: of all runs, by time.
+    line. Without RUN: of all runs, one after the other; with -f what happens from now on in any of them.
     """
-    from ..clock import SystemClock, wait
+    from ..clock import wait
     from .opening import looking
 
     with looking(ctx) as archive:
-        run = archive.run(run_id) if run_id else None
-        key = run.key if run else None
-        names: dict[int, str] = {}
-        last = after if run or not follow else SystemClock().now() - 1
+        printing = Printing(archive.store, step, as_json=as_json)
+        if run_id is None:
+            return of_all_runs(printing, follow=follow)
+        run = archive.run(run_id)
+        seen = after
         while True:
-            ended = run is not None and (archive.store.run_at(run.key) or run).ended_at is not None
-            last = print_after(archive.store, key, last, step, names, as_json=as_json, named=run is None)
+            ended = (archive.store.run_at(run.key) or run).ended_at is not None
+            seen = printing.print(run, seen)
             if not follow or ended:
                 return 0
             wait(LOOK)
 
 
-def print_after(
-    store: Store, run: int | None, last: int, step: str | None, names: dict[int, str], *, as_json: bool, named: bool
-) -> int:
-    """Print what follows an event number (of one run) or a time (of all); where it ended."""
-    while batch := store.events(run, after=last, limit=BATCH, step=step):
-        for event in batch:
-            if event.run not in names:
-                names[event.run] = getattr(store.run_at(event.run), "id", str(event.run))
-            if step is None or event.step == step:
-                click.echo(json_line(event, names) if as_json else text_line(event, names if named else None))
-        last = batch[-1].seq if run is not None else batch[-1].at
-    return last
+class Printing:
+    """Prints the events of runs; of several, each line names its run."""
+
+    def __init__(self, store: Store, step: str | None, *, as_json: bool) -> None:
+        self.store = store
+        self._step, self._as_json = step, as_json
+
+    def print(self, run: RunRow, seen: int, *, named: bool = False) -> int:
+        """Print what follows an event number of a run; the number of the last one."""
+        while batch := self.store.events(run.key, after=seen, limit=BATCH, step=self._step):
+            for event in batch:
+                click.echo(json_line(event, run.id) if self._as_json else text_line(event, run.id if named else ""))
+            seen = batch[-1].seq
+        return seen
 
 
-def json_line(event: EventRow, names: dict[int, str]) -> str:
+def of_all_runs(printing: Printing, *, follow: bool) -> int:
+    """Every event there is, run by run; or, while following, what happens from now on in any run."""
+    from ..clock import wait
+    from ..store.base import RunFilter
+
+    store = printing.store
+    if not follow:
+        for run in reversed(store.runs(RunFilter(limit=MOST_RUNS))):
+            printing.print(run, 0, named=True)
+        return 0
+    newest = max((run.key for run in store.runs(RunFilter(limit=1))), default=0)
+    with store.transaction() as tx:
+        seen = {run.key: tx.last_event(run.key) for run in store.runs(RunFilter(live=True, limit=MOST_RUNS))}
+    while True:
+        for run in reversed(store.runs(RunFilter(limit=MOST_NEW))):
+            if run.key > newest:
+                newest, seen[run.key] = run.key, 0
+        for key in list(seen):
+            one = store.run_at(key)
+            if one is not None:
+                seen[key] = printing.print(one, seen[key], named=True)
+            if one is None or one.ended_at is not None:
+                del seen[key]
+        wait(LOOK)
+
+
+def json_line(event: EventRow, run: str) -> str:
     """One event for programs."""
     from ..clock import to_text
     from ..events import severity
 
     return json.dumps(
         {
-            "run": names[event.run], "seq": event.seq, "at": to_text(event.at), "kind": event.kind,
+            "run": run, "seq": event.seq, "at": to_text(event.at), "kind": event.kind,
             "severity": severity(event.kind), "step": event.step,
             "payload": None if event.payload is None else json.loads(event.payload),
         },
@@ -83,7 +114,7 @@ def json_line(event: EventRow, names: dict[int, str]) -> str:
     )  # fmt: skip
 
 
-def text_line(event: EventRow, names: dict[int, str] | None) -> str:
+def text_line(event: EventRow, run: str) -> str:
     """One event for people."""
     from ..clock import to_text
     from ..events import severity
@@ -95,5 +126,5 @@ def text_line(event: EventRow, names: dict[int, str] | None) -> str:
         if value is not None
     )
     kind = click.style(f"{event.kind:<14}", fg=COLOURS.get(severity(event.kind)))
-    where = f"{names[event.run]} " if names is not None else ""
+    where = f"{run} " if run else ""
     return f"{to_text(event.at)} {where}{event.seq:>5} {kind} {event.step or ''} {words}".rstrip()

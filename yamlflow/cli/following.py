@@ -63,7 +63,10 @@ def follow(
         feed.hear(event)
         followed.hear(event, runtime.store)
 
-    with working(ctx, project, plugins=plugins, on_event=hear, workers=workers, runs=followed.keys, new=new) as runtime:
+    with (
+        working(ctx, project, plugins=plugins, on_event=hear, workers=workers, runs=followed.keys, new=new) as runtime,
+        Signals(runtime.worker.wake_up, status=INTERRUPTED) as signals,
+    ):
         runs = list(begin(runtime))
         view = view_for(f"{title}  {runs[0].id}", quiet=quiet, several=several)
         followed.begin(runtime.store, runs)
@@ -75,14 +78,13 @@ def follow(
             over = followed.ended(runtime.store, steady, lambda: feed.catch_up(runtime.store))
             if not over and not quiet and followed.still(steady):
                 say_why(runtime, view, followed)
-            return over
+            return over or signals.asked > 0
 
-        with Signals(runtime.worker.wake_up, status=INTERRUPTED) as signals:
-            with view:
-                work(runtime, lambda: signals.asked > 0 or done())
-                feed.catch_up(runtime.store)
-            now = [runtime.store.run_at(run.key) or run for run in followed.runs]
-            return end(runtime, project, now, quiet=quiet, as_document=as_document, several=several)
+        with view:
+            work(runtime, done)
+            feed.catch_up(runtime.store)
+        now = [runtime.store.run_at(run.key) or run for run in followed.runs]
+        return end(runtime, project, now, quiet=quiet, as_document=as_document, several=several)
 
 
 def recall(runtime: Runtime, view: View, run: RunRow) -> int:

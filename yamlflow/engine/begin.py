@@ -221,12 +221,20 @@ def link(work: Work, row: StepRow, child: StepRow, one: Emitted) -> None:
 
 def within_limit(work: Work, row: StepRow, count: int) -> bool:
     """Count new steps of a run; past ``limits.steps`` the run fails and the step ends."""
-    run = work.run(row.run)
-    limit = work.plan(row.run).package.max_steps
-    if limit is not None and run.steps + count > limit and "@" not in row.path:
-        over_limit(work, row, f"the run would have {run.steps + count} steps, and limits.steps is {limit}")
+    if passes_limit(work, row, count):
         return False
+    run = work.run(row.run)
     work.put_run(run._replace(steps=run.steps + count))
+    return True
+
+
+def passes_limit(work: Work, row: StepRow, count: int) -> bool:
+    """Whether ``count`` more steps are too many; then the run fails and the step has ended. Handlers are never too many."""
+    steps = work.run(row.run).steps + count
+    limit = work.plan(row.run).package.max_steps
+    if limit is None or steps <= limit or "@" in row.path:
+        return False
+    over_limit(work, row, f"the run would have {steps} steps, and limits.steps is {limit}")
     return True
 
 

@@ -20,10 +20,11 @@ from ..plan import Plan
 from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow
 from ..spec import Queue
 from ..store.base import Store
-from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, over_limit
+from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, over_limit, passes_limit
 from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
 from .follow import advance, close, settle, take_outcome
+from .soundness import emitted_error
 from .work import Work
 
 #: Says for a package's digest what its plan is.
@@ -172,6 +173,13 @@ def stop_decision(work: Work, row: StepRow) -> None:
 
 def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
     """A call did its work: keep what it gives, and wait for what it emitted."""
+    if outcome.emitted:
+        wrong = emitted_error(outcome.emitted, (row.path, row.path.rpartition("/")[2], work.node(row).step.id))
+        if wrong is not None:
+            fail(work, row, Failed(error=wrong))
+            return
+        if passes_limit(work, row, len({one.key for one in outcome.emitted})):
+            return
     keep_artifacts(work, row, outcome.artifacts)
     if outcome.records:
         work.tx.put_records(work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records)

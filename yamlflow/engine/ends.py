@@ -52,13 +52,15 @@ def skip(work: Work, row: StepRow, reason: str) -> None:
 
 def finish(work: Work, row: StepRow, verdict: str, *, result: str | None) -> None:
     """End a group, loop or emitter."""
+    # What an emitter gave is its own, also when its children came to nothing: a retry of theirs does not repeat it.
+    kept = row.result if row.phase == "children" else None
     if verdict == "fail":
         own = row.error or row.fault
         error = Error.from_json(json.loads(own)) if own else Error(code="failed", message="a child failed")
-        end(work, lifecycle.ended(row, "fail", now=work.now, error=error))
+        end(work, lifecycle.ended(row, "fail", now=work.now, error=error)._replace(result=kept))
     elif verdict == "cancel":
         reason = json.loads(row.cancel)["origin"] if row.cancel else "user"
-        end(work, lifecycle.ended(row, "cancel", now=work.now, reason=reason))
+        end(work, lifecycle.ended(row, "cancel", now=work.now, reason=reason)._replace(result=kept))
     else:
         reason = "recovered" if row.reason == "recovered" else None
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result, reason=reason))

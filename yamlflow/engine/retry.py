@@ -161,6 +161,7 @@ def forget_handlers(work: Work, row: StepRow) -> None:
 
 def reset(work: Work, row: StepRow) -> StepRow:
     """A step as it was before it began; one with children as it was while they went on."""
+    result = row.result if work.node(row).call is not None else None
     row = row if not is_over(row) else moved(row, "reopen")
     row = row._replace(
         phase="", reason=None, parked=None, available_at=None, attempt=0, lost=0, met=0, missed=0, failures=0,
@@ -172,7 +173,7 @@ def reset(work: Work, row: StepRow) -> StepRow:
     node = work.node(row)
     limit = literal_timeout(node)
     return moved(
-        row, "open", phase="steps" if node.call is None else "children", due=work.seq(row.run), started_at=work.now,
+        row, "open", phase="steps" if node.call is None else "children", result=result, due=work.seq(row.run), started_at=work.now,
         available_at=None if limit is None else work.now + limit, parked=None if limit is None else "timer",
     )  # fmt: skip
 
