@@ -7,14 +7,14 @@ from collections.abc import Callable
 from . import scheduler
 from .attempt import Bench, decide, prepare
 from .context import StepContext
-from .engine.commands import report, transact
+from .engine.commands import transact
 from .engine.follow import settle
 from .engine.leasing import Wanted, lease
 from .executors import Executor, execute, execute_async, timed_out
 from .outcome import Failed, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow
-from .worker import Cycle, Settings
+from .worker import Cycle, Ended, Settings, tell
 
 
 def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> Cycle:
@@ -36,9 +36,9 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
         if not steps:
             return cycle
         for row in steps:
-            outcome = execute_here(bench, row, name) if row.phase == "run" else decide(bench, row)
+            ended = execute_here(bench, row, name) if row.phase == "run" else Ended(row.id, row.epoch, decide(bench, row))
             with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
-                report(work, step=row.id, epoch=row.epoch, worker=name, outcome=outcome)
+                tell(work, ended, name)
                 settle(work)
             if row.phase == "run":
                 taken[row.queue] = taken.get(row.queue, 0) + 1
@@ -46,15 +46,17 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
                 cycle.count(work.told, {(row.run, row.path)})
 
 
-def execute_here(bench: Bench, row: StepRow, worker: str) -> Outcome:
+def execute_here(bench: Bench, row: StepRow, worker: str) -> Ended:
     """Execute one call in this thread."""
     prepared = prepare(bench, row, CancelToken(), worker=worker)
     if isinstance(prepared, Failed):
-        return prepared
+        return Ended(row.id, row.epoch, prepared)
     outcome = run_executor(prepared.executor, prepared.context)
     prepared.log.close()
     overdue = prepared.deadline is not None and bench.clock.steady() >= prepared.deadline
-    return timed_out(prepared.context) if overdue and not isinstance(outcome, Failed) else outcome
+    if overdue and not isinstance(outcome, Failed):
+        outcome = timed_out(prepared.context)
+    return Ended(row.id, row.epoch, outcome, prepared.draws.drawn or None)
 
 
 def run_executor(executor: Executor, context: StepContext) -> Outcome:

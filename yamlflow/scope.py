@@ -21,6 +21,8 @@ from .store.base import Reader
 
 #: Phases in which a step speaks for its own children: it sees them, not its siblings.
 INSIDE = frozenset({"outputs", "until"})
+#: Drawn values of each kind that one attempt tells the log; a template may draw without end.
+MOST_DRAWN = 100
 #: What stands for a step that has not ended, or was never made.
 NOT_ENDED: Mapping[str, Json] = {
     "result": None, "status": "pending", "error": None, "attempts": 0, "artifacts": {}, "winner": None, "run_id": None,
@@ -50,7 +52,9 @@ class Draws:
         return float(self._drawn("random", self.clock.random()))
 
     def _drawn(self, name: str, value: Json) -> Any:
-        self.drawn.setdefault(name, []).append(value)
+        kept = self.drawn.setdefault(name, [])
+        if len(kept) < MOST_DRAWN:
+            kept.append(value)
         return value
 
 

@@ -172,7 +172,7 @@ class Worker:
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
                 for one in ended:
-                    self._report(work, one)
+                    tell(work, one, self.name)
                 settle(work)
                 self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None)
                 settle(work)
@@ -244,13 +244,6 @@ class Worker:
         del self._busy[item.step]
         if not held[1].lost:
             self._ended.append(item)
-
-    def _report(self, work: Work, one: Ended) -> None:
-        if one.drawn:
-            row = work.find(one.step)
-            if row is not None and row.epoch == one.epoch:
-                work.event(row.run, "step.drawn", row.path, one.drawn)
-        report(work, step=one.step, epoch=one.epoch, worker=self.name, outcome=one.outcome)
 
     def _tell_progress(self, work: Work) -> None:
         """Add to the log how far steps are: the latest word of each, about once a second."""
@@ -397,7 +390,7 @@ class Worker:
             with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
                 for one in ended:
                     if one.phase == "run":
-                        self._report(work, one)
+                        tell(work, one, self.name)
                     else:
                         release(work, step=one.step, epoch=one.epoch, worker=self.name)
                 for step, (epoch, _, _) in held.items():
@@ -406,6 +399,15 @@ class Worker:
         except StoreUnavailable:
             # The leases will run out; nothing is lost.
             return
+
+
+def tell(work: Work, one: Ended, worker: str) -> None:
+    """Report what became of a lease, with what its expressions drew."""
+    if one.drawn:
+        row = work.find(one.step)
+        if row is not None and row.epoch == one.epoch:
+            work.event(row.run, "step.drawn", row.path, one.drawn)
+    report(work, step=one.step, epoch=one.epoch, worker=worker, outcome=one.outcome)
 
 
 def cancel_token(token: CancelToken, row: StepRow) -> None:
