@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from . import scheduler
-from .attempt import Bench, decide, prepare
+from .attempt import prepare
 from .context import StepContext
+from .deciding import decide
 from .engine.commands import transact
 from .engine.follow import settle
 from .engine.leasing import Wanted, lease
 from .executors import Executor, execute, execute_async, timed_out
+from .lookup import Bench
 from .outcome import Failed, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow

@@ -20,7 +20,6 @@ from typing import Any, Self
 
 from . import document
 from .artifacts import FileArtifacts
-from .attempt import Bench
 from .clock import Clock, SystemClock
 from .engine import commands
 from .engine.retry import retry
@@ -30,6 +29,7 @@ from .errors import InvalidInput, InvalidPackage, PluginError, Problem, UnknownN
 from .executors import Executor, executor_of
 from .guard import Guard
 from .inputs import resolve
+from .lookup import Bench
 from .outcome import Json
 from .packages import Loaded, Plans, folder_of, loaded
 from .plan import ENGINE_QUEUE

@@ -13,7 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 from yamlflow import document
-from yamlflow.attempt import decide
+from yamlflow.deciding import decide
 from yamlflow.context import StepContext
 from yamlflow.engine import commands
 from yamlflow.engine.leasing import Wanted, lease

@@ -143,7 +143,7 @@ def test_a_shielded_step_that_has_not_begun_never_will(stage: Stage) -> None:
 
 def test_a_shielded_step_whose_if_is_being_evaluated_has_not_begun(stage: Stage) -> None:
     stage.start("steps: {a: {kind: ok, shield: true, if: 'true'}}")
-    from yamlflow.attempt import decide
+    from yamlflow.deciding import decide
     from yamlflow.engine.leasing import lease
 
     with stage.transact() as work:

@@ -11,7 +11,8 @@ import random
 from typing import Any
 
 from yamlflow import document
-from yamlflow.attempt import Bench, decide
+from yamlflow.deciding import decide
+from yamlflow.lookup import Bench
 from yamlflow.engine import commands
 from yamlflow.engine.follow import settle
 from yamlflow.engine.leasing import Wanted, lease
