@@ -71,8 +71,8 @@ def gate(lookup: Lookup) -> Report:
 
 
 def expanded(children: tuple[Child, ...]) -> Expanded:
-    """A loop's children, if their keys can stand in a path; else ``NotJson``."""
-    plain([key for key, _ in children if key is not None])
+    """A loop's children, if their keys can stand in a path; else ``Permanent`` or ``NotJson``."""
+    plain([key_text(key) for key, _ in children if key is not None])
     return Expanded(children=children)
 
 

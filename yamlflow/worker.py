@@ -16,16 +16,18 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from . import scheduler
-from .attempt import Attempt, Bench, decide, prepare
+from .attempt import Attempt, prepare
 from .clock import SECOND, boot_id
 from .crew import Loop, Threads
+from .deciding import decide
 from .engine.commands import release, report, transact
 from .engine.decisions import Report
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreUnavailable
-from .executors import execute, execute_async, timed_out
+from .executors import execute, execute_async, fault_outcome, timed_out
+from .lookup import Bench
 from .outcome import Failed, Json, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow, WorkerRow
@@ -121,11 +123,16 @@ class Worker:
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
-        self._say("stopped")
+        try:
+            self._say("stopped")
+        except StoreUnavailable:
+            # The lock file says it too, as soon as it is free.
+            pass
         if self._sign is not None:
             self._sign.end()
             self._sign = None
         self._threads.close()
+        self._threads = Threads()
         self._loop.close()
 
     def _say(self, status: str) -> None:
@@ -174,12 +181,14 @@ class Worker:
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
+                # Each second in any case: a commit that fell between ours and the look at the version shows in no version.
+                # And before the tick: a machine that slept finds its own leases run out, and may still have them.
+                if looking or renewing or version != self._seen_version:
+                    self._hear(work, renewing, steady)
                 self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None)
                 settle(work)
                 if looking:
                     self._tell_progress(work)
-                if renewing or version != self._seen_version:
-                    self._hear(work, renewing, steady)
                 leased = self._lease(work, steady)
         except StoreUnavailable:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
@@ -338,7 +347,12 @@ class Worker:
             self._threads.submit(lambda: self._execute(prepared))
 
     def _execute(self, attempt: Attempt) -> None:
-        self._inbox.put(self._ended_with(attempt, execute(attempt.executor, attempt.context)))
+        try:
+            outcome = execute(attempt.executor, attempt.context)
+        except BaseException as fault:
+            # A thread of ours that died would leave its step in hand for ever.
+            outcome = fault_outcome(fault, attempt.context)
+        self._inbox.put(self._ended_with(attempt, outcome))
 
     async def _execute_async(self, attempt: Attempt) -> None:
         self._inbox.put(self._ended_with(attempt, await execute_async(attempt.executor, attempt.context)))
@@ -362,6 +376,7 @@ class Worker:
 
     def _hand_back(self) -> None:
         """Stop what is in hand and wait for its processes to be gone; then release the leases."""
+        self._collect()
         held = dict(self._busy)
         for _, token, _ in held.values():
             token.cancel("the worker is stopping")

@@ -13,8 +13,8 @@ from textwrap import dedent
 from typing import Any
 
 from yamlflow import document
-from yamlflow.deciding import decide
 from yamlflow.context import StepContext
+from yamlflow.deciding import decide
 from yamlflow.engine import commands
 from yamlflow.engine.leasing import Wanted, lease
 from yamlflow.engine.work import Work
@@ -44,7 +44,12 @@ class Stage:
         self.clock = FakeClock()
         #: Paths in the order in which their calls were executed.
         self.ran: list[str] = []
-        given: dict[str, Any] = {"clock": self.clock, "max_workers": slots, "plugins": load(entry_points=False), **options}
+        given: dict[str, Any] = {
+            "clock": self.clock,
+            "max_workers": slots,
+            "plugins": load(entry_points=False),
+            **options,
+        }
         self.runtime = Runtime(**given)
         for make in KINDS:
             self.runtime.register(make(self))
@@ -219,7 +224,9 @@ def bad_kind(stage: Stage) -> Any:
         stage.ran.append(step.step.path)
         given = step.raw_input or {}
         fault = Permanent if given.get("permanent") else Retryable
-        raise fault(given.get("code", "boom"), given.get("message", f"{step.step.path} broke"), after=given.get("after"))
+        raise fault(
+            given.get("code", "boom"), given.get("message", f"{step.step.path} broke"), after=given.get("after")
+        )
 
     return bad
 

@@ -75,7 +75,10 @@ def test_a_canceled_step_is_not_retried(stage: Stage) -> None:
 
 
 def test_those_that_need_a_canceled_step_may_still_run(stage: Stage) -> None:
-    stage.start("steps: {a: {kind: ok}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {a: canceled}}, d: {kind: ok, needs: {b: canceled}}}")
+    stage.start(
+        "steps: {a: {kind: ok}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {a: canceled}}, "
+        "d: {kind: ok, needs: {b: canceled}}}"
+    )
     stage.runtime.cancel(stage.run_id, "a")
     assert stage.finish() == "canceled"
     assert stage.statuses() == {"a": "canceled", "b": "skipped", "c": "succeeded", "d": "succeeded"}
@@ -176,7 +179,13 @@ def test_a_shielded_group_goes_on_to_its_end(stage: Stage) -> None:
 
 
 def test_a_shield_holds_against_a_timeout_around_it(stage: Stage) -> None:
-    assert stage.play("steps: {g: {timeout: 10s, steps: {a: {kind: sleep, shield: true, with: {for: 1h}}, b: {kind: ok, needs: a}}}}") == "failed"
+    assert (
+        stage.play(
+            "steps: {g: {timeout: 10s, steps: {a: {kind: sleep, shield: true, with: {for: 1h}}, "
+            "b: {kind: ok, needs: a}}}}"
+        )
+        == "failed"
+    )
     assert stage.statuses() == {"g": "failed", "g/a": "succeeded", "g/b": "canceled"}
     assert stage.error("g")["code"] == "timeout"
 
@@ -194,7 +203,11 @@ def test_a_paused_run_starts_nothing_and_what_runs_goes_on(stage: Stage) -> None
     assert stage.lease() == []
     stage.runtime.pause(stage.run_id, paused=False)
     assert stage.lease() == ["b", "g/x"]
-    assert [event.kind for event in stage.events() if event.kind.startswith("run.")] == ["run.started", "run.paused", "run.resumed"]
+    assert [event.kind for event in stage.events() if event.kind.startswith("run.")] == [
+        "run.started",
+        "run.paused",
+        "run.resumed",
+    ]
 
 
 @pytest.mark.parametrize("paused_when", ["before", "after"])

@@ -44,9 +44,11 @@ def test_a_failed_child_fails_its_emitter(stage: Stage) -> None:
 
 
 def test_children_may_need_siblings_under_any_condition(stage: Stage) -> None:
-    stage.play(emitter("""{
+    stage.play(
+        emitter("""{
         z: {kind: ok, needs: [x, y]}, x: {kind: ok}, y: {kind: bad, continue_on_error: true},
-        n: {kind: ok, needs: {x: failed}}, m: {kind: ok, needs: {n: finished}}}"""))
+        n: {kind: ok, needs: {x: failed}}, m: {kind: ok, needs: {n: finished}}}""")
+    )
     assert stage.statuses() == {
         "e": "succeeded", "after": "succeeded", "e/x": "succeeded", "e/y": "failed", "e/z": "succeeded", "e/n": "skipped",
         "e/m": "succeeded",
@@ -98,10 +100,15 @@ def test_a_key_emitted_twice_is_one_step(stage: Stage) -> None:
 
 
 def test_emitted_steps_may_be_groups_loops_and_emitters(stage: Stage) -> None:
-    assert stage.play(emitter("""{
+    assert (
+        stage.play(
+            emitter("""{
         g: {steps: {p: {kind: ok}, q: {kind: ok, needs: p}}, finally: [{kind: ok}]},
         l: {kind: ok, for_each: [1, 2]},
-        e: {kind: emit, needs: [g, l], with: {children: {deep: {kind: ok}}}}}""")) == "succeeded"
+        e: {kind: emit, needs: [g, l], with: {children: {deep: {kind: ok}}}}}""")
+        )
+        == "succeeded"
+    )
     assert stage.ran == ["e", "e/l[0]", "e/l[1]", "e/g/p", "e/g/q", "e/g@finally/_1", "e/e", "e/e/deep"] or set(stage.ran) == {
         "e", "e/l[0]", "e/l[1]", "e/g/p", "e/g/q", "e/g@finally/_1", "e/e", "e/e/deep",
     }  # fmt: skip
@@ -118,11 +125,19 @@ def test_a_cancel_reaches_emitted_children(stage: Stage) -> None:
     stage.runtime.run_until_idle()
     stage.runtime.cancel(stage.run_id, "e")
     assert stage.finish() == "canceled"
-    assert (stage.status("e"), stage.status("e/x"), stage.status("e/y"), stage.result("after")) == ("canceled", "canceled", "canceled", "canceled")
+    assert (stage.status("e"), stage.status("e/x"), stage.status("e/y"), stage.result("after")) == (
+        "canceled",
+        "canceled",
+        "canceled",
+        "canceled",
+    )
 
 
 def test_emitted_steps_inherit_queue_and_priority(stage: Stage) -> None:
-    stage.play("queues: {q: {max_in_flight: 1}}\nsteps: {e: {kind: emit, queue: q, priority: 7, with: {children: {x: {kind: ok}, y: {kind: ok, queue: default, priority: 1}}}}}")
+    stage.play(
+        "queues: {q: {max_in_flight: 1}}\nsteps: {e: {kind: emit, queue: q, priority: 7, "
+        "with: {children: {x: {kind: ok}, y: {kind: ok, queue: default, priority: 1}}}}}"
+    )
     assert (stage.row("e/x").queue, stage.row("e/x").priority) == ("play/q", 7)
     assert (stage.row("e/y").queue, stage.row("e/y").priority) == ("default", 1)
 

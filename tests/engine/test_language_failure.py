@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from yamlflow.outcome import Failed, Succeeded
 from yamlflow.outcome import Error as StepError
+from yamlflow.outcome import Failed, Succeeded
 
 from .stage import Stage
 
@@ -84,7 +84,10 @@ def test_a_success_after_failures_is_a_success(stage: Stage) -> None:
 
 
 def test_a_waiting_retry_holds_no_worker_and_no_place_in_its_queue(stage: Stage) -> None:
-    stage.start("queues: {q: {max_in_flight: 1}}\nsteps: {a: {kind: ok, queue: q, retry: {max_attempts: 2}}, b: {kind: ok, queue: q}}")
+    stage.start(
+        "queues: {q: {max_in_flight: 1}}\nsteps: {a: {kind: ok, queue: q, retry: {max_attempts: 2}}, "
+        "b: {kind: ok, queue: q}}"
+    )
     assert stage.lease() == ["a"]
     stage.fail("a")
     assert (stage.row("a").worker, stage.lease()) == (None, ["b"])
@@ -143,12 +146,18 @@ def test_a_package_has_a_timeout_as_any_group(stage: Stage) -> None:
 
 
 def test_a_kind_made_of_steps_has_the_timeout_of_the_step_that_names_it(stage: Stage) -> None:
-    assert stage.play("kinds: {k: {steps: {a: {kind: sleep, with: {for: 1h}}}}}\nsteps: {g: {kind: k, timeout: 1m}}") == "failed"
+    assert (
+        stage.play("kinds: {k: {steps: {a: {kind: sleep, with: {for: 1h}}}}}\nsteps: {g: {kind: k, timeout: 1m}}")
+        == "failed"
+    )
     assert stage.error("g")["code"] == "timeout"
 
 
 def test_a_kind_made_of_steps_may_have_a_timeout_of_its_own(stage: Stage) -> None:
-    assert stage.play("kinds: {k: {timeout: 1m, steps: {a: {kind: sleep, with: {for: 1h}}}}}\nsteps: {g: {kind: k}}") == "failed"
+    assert (
+        stage.play("kinds: {k: {timeout: 1m, steps: {a: {kind: sleep, with: {for: 1h}}}}}\nsteps: {g: {kind: k}}")
+        == "failed"
+    )
 
 
 def test_a_group_that_ends_in_time_hears_no_more_of_its_timeout(stage: Stage) -> None:
@@ -172,7 +181,10 @@ def test_continue_on_error_keeps_and_shows_the_failure(stage: Stage) -> None:
 
 
 def test_fail_fast_cancels_what_still_runs(stage: Stage) -> None:
-    stage.start("fail_fast: true\nsteps: {a: {kind: ok}, b: {kind: ok}, c: {kind: ok, needs: b}, d: {kind: ok, needs: {a: failed}}}")
+    stage.start(
+        "fail_fast: true\nsteps: {a: {kind: ok}, b: {kind: ok}, c: {kind: ok, needs: b}, "
+        "d: {kind: ok, needs: {a: failed}}}"
+    )
     stage.lease()
     stage.fail("a")
     assert stage.row("b").cancel is not None
@@ -183,7 +195,12 @@ def test_fail_fast_cancels_what_still_runs(stage: Stage) -> None:
 
 
 def test_a_handled_failure_is_none_for_fail_fast(stage: Stage) -> None:
-    assert stage.play("fail_fast: true\nsteps: {a: {kind: bad, continue_on_error: true}, b: {kind: sleep, with: {for: 1m}}}") == "succeeded"
+    assert (
+        stage.play(
+            "fail_fast: true\nsteps: {a: {kind: bad, continue_on_error: true}, b: {kind: sleep, with: {for: 1m}}}"
+        )
+        == "succeeded"
+    )
 
 
 def test_the_error_of_a_run_is_the_first_failure_committed(stage: Stage) -> None:
@@ -209,7 +226,13 @@ def test_the_first_success_wins_and_the_rest_are_canceled(stage: Stage) -> None:
     stage.fail("r/c", "canceled")
     assert stage.finish() == "succeeded"
     assert stage.result("w") == "b"
-    assert stage.statuses() == {"r": "succeeded", "r/a": "failed", "r/b": "succeeded", "r/c": "canceled", "w": "succeeded"}
+    assert stage.statuses() == {
+        "r": "succeeded",
+        "r/a": "failed",
+        "r/b": "succeeded",
+        "r/c": "canceled",
+        "w": "succeeded",
+    }
 
 
 def test_a_race_that_nobody_wins_fails(stage: Stage) -> None:
@@ -263,7 +286,9 @@ def test_race_finished_is_won_by_a_step_that_somebody_canceled(stage: Stage) -> 
 
 
 def test_a_loser_of_a_race_is_nobody_s_cancel(stage: Stage) -> None:
-    assert stage.play("steps: {r: {race: true, steps: {a: {kind: ok}, b: {kind: sleep, with: {for: 1h}}}}}") == "succeeded"
+    assert (
+        stage.play("steps: {r: {race: true, steps: {a: {kind: ok}, b: {kind: sleep, with: {for: 1h}}}}}") == "succeeded"
+    )
     assert (stage.status("r/b"), stage.row("r/b").reason) == ("canceled", "race")
 
 

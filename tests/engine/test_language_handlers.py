@@ -42,7 +42,11 @@ def test_a_cancel_fires_on_cancel_then_finally(stage: Stage) -> None:
 def test_a_recovered_group_has_succeeded_and_its_outputs_follow_the_handler(stage: Stage) -> None:
     assert stage.play(GROUP % ("bad", "recover: true")) == "succeeded"
     assert stage.ran == ["g/a", "g@on_failure/f", "g@finally/z", "after"]
-    assert (stage.status("g"), stage.row("g").reason, stage.result("g")) == ("succeeded", "recovered", {"seen": "failed"})
+    assert (stage.status("g"), stage.row("g").reason, stage.result("g")) == (
+        "succeeded",
+        "recovered",
+        {"seen": "failed"},
+    )
     opened = [event.step for event in stage.events("handler.fired")]
     assert opened == ["g@on_failure", "g@finally"]
 
@@ -64,7 +68,12 @@ def test_a_run_that_was_canceled_is_canceled_although_a_group_in_it_recovered(st
 
 
 def test_a_handler_that_fails_recovers_nothing(stage: Stage) -> None:
-    assert stage.play("steps: {g: {steps: {a: {kind: bad}}, on_failure: [{kind: bad, with: {code: worse}}], recover: true}}") == "failed"
+    assert (
+        stage.play(
+            "steps: {g: {steps: {a: {kind: bad}}, on_failure: [{kind: bad, with: {code: worse}}], recover: true}}"
+        )
+        == "failed"
+    )
     assert stage.error()["code"] == "boom"
     assert stage.error("g@on_failure")["code"] == "worse"
 
@@ -87,7 +96,9 @@ def test_handlers_see_every_step_of_their_group_and_why_they_fired(stage: Stage)
 
 
 def test_error_is_null_in_the_finally_of_a_success(stage: Stage) -> None:
-    stage.play("steps: {a: {kind: ok}}\nfinally: [{id: z, kind: set, with: {value: ['${{ error }}', '${{ cancel.reason }}']}}]")
+    stage.play(
+        "steps: {a: {kind: ok}}\nfinally: [{id: z, kind: set, with: {value: ['${{ error }}', '${{ cancel.reason }}']}}]"
+    )
     assert stage.result("@finally/z") == [None, None]
 
 
@@ -144,7 +155,9 @@ def test_a_failing_finally_is_the_error_of_a_group_that_had_recovered(stage: Sta
 
 
 def test_a_failing_finally_is_the_error_of_a_race_that_had_a_winner(stage: Stage) -> None:
-    stage.start("steps: {g: {race: true, steps: {a: {kind: ok}, b: {kind: ok}}, finally: [{kind: bad, with: {code: dirty}}]}}")
+    stage.start(
+        "steps: {g: {race: true, steps: {a: {kind: ok}, b: {kind: ok}}, finally: [{kind: bad, with: {code: dirty}}]}}"
+    )
     stage.lease()
     stage.fail("g/a")
     stage.end("g/b")
@@ -153,19 +166,34 @@ def test_a_failing_finally_is_the_error_of_a_race_that_had_a_winner(stage: Stage
 
 
 def test_outputs_that_cannot_be_evaluated_fail_the_group_after_its_finally(stage: Stage) -> None:
-    assert stage.play("steps: {g: {steps: {a: {kind: ok}}, outputs: '${{ nobody }}', finally: [{kind: ok}], on_failure: [{kind: ok}]}}") == "failed"
+    assert (
+        stage.play(
+            "steps: {g: {steps: {a: {kind: ok}}, "
+            "outputs: '${{ nobody }}', finally: [{kind: ok}], on_failure: [{kind: ok}]}}"
+        )
+        == "failed"
+    )
     assert stage.error("g")["code"] == "template_error"
     assert stage.ran == ["g/a", "g@finally/_1"]
 
 
 def test_a_group_s_outputs_are_no_larger_than_a_result_may_be(stage: Stage) -> None:
-    assert stage.play("steps: {a: {kind: set, with: {value: \"${{ 'x' * 300000 }}\"}}}\noutputs: [%s]" % ", ".join(["'${{ steps.a.result }}'"] * 4)) == "failed"
+    assert (
+        stage.play(
+            "steps: {a: {kind: set, with: {value: \"${{ 'x' * 300000 }}\"}}}\noutputs: [%s]"
+            % ", ".join(["'${{ steps.a.result }}'"] * 4)
+        )
+        == "failed"
+    )
     assert stage.error()["code"] == "bad_result"
 
 
 @pytest.mark.parametrize("handler", ["on_failure", "finally"])
 def test_handlers_are_shielded_from_cancels(stage: Stage, handler: str) -> None:
-    stage.start(f"steps: {{g: {{steps: {{a: {{kind: bad}}}}, {handler}: [{{id: h, kind: sleep, with: {{for: 1m}}}}, {{id: i, kind: ok}}]}}}}")
+    stage.start(
+        f"steps: {{g: {{steps: {{a: {{kind: bad}}}}, "
+        f"{handler}: [{{id: h, kind: sleep, with: {{for: 1m}}}}, {{id: i, kind: ok}}]}}}}"
+    )
     stage.runtime.run_until_idle()
     stage.runtime.cancel(stage.run_id)
     assert stage.status(f"g@{handler}/h") == "waiting"
@@ -206,7 +234,10 @@ def test_a_failure_in_a_handler_of_a_canceled_run_does_not_make_it_failed(stage:
 
 
 def test_an_unhandled_failure_goes_before_a_cancel(stage: Stage) -> None:
-    stage.start("steps: {a: {kind: bad}, b: {kind: sleep, with: {for: 1h}}}\non_failure: [{id: f, kind: ok}]\non_cancel: [{id: c, kind: ok}]")
+    stage.start(
+        "steps: {a: {kind: bad}, b: {kind: sleep, with: {for: 1h}}}\non_failure: [{id: f, kind: "
+        "ok}]\non_cancel: [{id: c, kind: ok}]"
+    )
     stage.runtime.run_until_idle()
     stage.runtime.cancel(stage.run_id, "b")
     assert stage.finish() == "failed"

@@ -30,7 +30,9 @@ def test_there_is_one_child_per_item_and_the_results_are_in_item_order(stage: St
 
 
 def test_results_are_in_item_order_whatever_ends_first(stage: Stage) -> None:
-    stage.start("steps: {a: {kind: ok, for_each: [1, 2, 3]}, b: {kind: set, needs: a, with: {value: '${{ steps.a.result }}'}}}")
+    stage.start(
+        "steps: {a: {kind: ok, for_each: [1, 2, 3]}, b: {kind: set, needs: a, with: {value: '${{ steps.a.result }}'}}}"
+    )
     from yamlflow.outcome import Succeeded
 
     assert stage.lease() == ["a[0]", "a[1]", "a[2]"]
@@ -41,7 +43,10 @@ def test_results_are_in_item_order_whatever_ends_first(stage: Stage) -> None:
 
 
 def test_a_mapping_gives_key_and_value_and_names_its_children(stage: Stage) -> None:
-    stage.play(looped("{items: '${{ inputs.given }}'}", "${{ item.key }}=${{ item.value }} #${{ index }}"), {"given": {"x": 1, "y/z": 2}})
+    stage.play(
+        looped("{items: '${{ inputs.given }}'}", "${{ item.key }}=${{ item.value }} #${{ index }}"),
+        {"given": {"x": 1, "y/z": 2}},
+    )
     assert stage.result("a") == ["x=1 #0", "y/z=2 #1"]
     assert set(stage.statuses()) == {"a", "a[x]", "a[y%2Fz]"}
 
@@ -153,7 +158,10 @@ def test_a_false_if_skips_the_whole(stage: Stage) -> None:
 
 
 def test_retry_and_timeout_belong_to_each_child(stage: Stage) -> None:
-    assert stage.play("steps: {a: {kind: flaky, with: {times: 1}, for_each: [1, 2], retry: {max_attempts: 2}}}") == "succeeded"
+    assert (
+        stage.play("steps: {a: {kind: flaky, with: {times: 1}, for_each: [1, 2], retry: {max_attempts: 2}}}")
+        == "succeeded"
+    )
     assert stage.result("a") == [2, 2]
 
 
@@ -212,7 +220,8 @@ def children(stage: Stage) -> list[str]:
 
 @pytest.mark.parametrize(("matrix", "paths"), [
     ("{os: [linux, mac], py: ['3.11', '3.12']}", ["t[linux,3.11]", "t[linux,3.12]", "t[mac,3.11]", "t[mac,3.12]"]),
-    ("{os: [linux, mac], py: ['3.11', '3.12'], exclude: [{os: mac, py: '3.11'}]}", ["t[linux,3.11]", "t[linux,3.12]", "t[mac,3.12]"]),
+    ("{os: [linux, mac], py: ['3.11', '3.12'], exclude: [{os: mac, "
+     "py: '3.11'}]}", ["t[linux,3.11]", "t[linux,3.12]", "t[mac,3.12]"]),
     ("{os: [linux, mac], exclude: [{os: mac}]}", ["t[linux]"]),
     ("{os: [linux], include: [{os: bsd}, {os: linux}]}", ["t[linux]", "t[bsd]"]),
     ("{n: [1, true, null]}", ["t[1]", "t[true]", "t[null]"]),
@@ -225,7 +234,10 @@ def test_there_is_one_child_per_combination(stage: Stage, matrix: str, paths: li
 
 
 def test_a_combination_is_in_scope_and_results_are_in_order(stage: Stage) -> None:
-    stage.play("steps: {t: {kind: set, matrix: {x: [1, 2], y: '${{ [3, 4] }}'}, with: {value: '${{ matrix.x * matrix.y + index }}'}}}")
+    stage.play(
+        "steps: {t: {kind: set, matrix: {x: [1, 2], y: '${{ [3, 4] }}'}, "
+        "with: {value: '${{ matrix.x * matrix.y + index }}'}}}"
+    )
     assert stage.result("t") == [3, 5, 8, 11]
 
 
@@ -251,7 +263,10 @@ def test_a_repeat_goes_on_until_its_condition_holds(stage: Stage) -> None:
 
 
 def test_an_iteration_sees_its_number_and_the_last_result(stage: Stage) -> None:
-    stage.play("steps: {r: {kind: set, with: {value: '${{ (result or 1) * 2 + iteration }}'}, repeat: {until: 'iteration == 3'}}}")
+    stage.play(
+        "steps: {r: {kind: set, with: {value: '${{ (result or 1) * 2 + iteration }}'}, "
+        "repeat: {until: 'iteration == 3'}}}"
+    )
     assert stage.result("r") == ((2 + 1) * 2 + 2) * 2 + 3
 
 

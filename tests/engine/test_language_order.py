@@ -91,7 +91,10 @@ def test_being_skipped_for_a_failure_is_passed_on_however_long_the_chain(stage: 
 
 
 def test_a_step_that_its_own_if_skipped_does_not_count_as_failed(stage: Stage) -> None:
-    assert stage.play("steps: {a: {kind: ok, if: false}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {b: failed}}}") == "succeeded"
+    assert (
+        stage.play("steps: {a: {kind: ok, if: false}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {b: failed}}}")
+        == "succeeded"
+    )
     assert stage.statuses() == {"a": "skipped", "b": "skipped", "c": "skipped"}
 
 
@@ -104,7 +107,9 @@ def test_a_step_that_its_own_if_skipped_does_not_count_as_failed(stage: Stage) -
     ("kinds: {k: {steps: {x: {kind: ok, needs: y}}}}\nsteps: {a: {kind: k}}", 'no step "y"'),
     ("kinds: {k: {steps: {x: {kind: l}}}, l: {steps: {x: {kind: k}}}}\nsteps: {a: {kind: k}}", "cannot contain itself"),
 ])  # fmt: skip
-def test_what_could_never_end_is_refused_at_its_place_and_nothing_is_stored(stage: Stage, body: str, match: str) -> None:
+def test_what_could_never_end_is_refused_at_its_place_and_nothing_is_stored(
+    stage: Stage, body: str, match: str
+) -> None:
     with pytest.raises(InvalidPackage, match=match) as refused:
         stage.start(body)
     assert refused.value.problems[0].line > 0
@@ -163,7 +168,9 @@ def test_what_a_step_sees_of_others_is_fixed_when_it_becomes_due(stage: Stage) -
 
 
 @pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
-def test_a_join_that_missed_a_failure_counts_as_failed_whatever_it_missed_last(stage: Stage, order: tuple[str, str]) -> None:
+def test_a_join_that_missed_a_failure_counts_as_failed_whatever_it_missed_last(
+    stage: Stage, order: tuple[str, str]
+) -> None:
     stage.start("""
         steps:
           a: {kind: ok}
@@ -185,10 +192,15 @@ def test_a_join_that_missed_a_failure_counts_as_failed_whatever_it_missed_last(s
     ("null", "succeeded"), ("inputs.nothing", "skipped"),
 ])  # fmt: skip
 def test_an_if_decides_once_when_the_step_is_due(stage: Stage, condition: str, ends: str) -> None:
-    stage.play(f"""
+    stage.play(
+        f"""
         inputs: {{n: {{type: integer}}, nothing: {{default: null}}}}
         steps: {{a: {{kind: ok, if: "{condition}"}}}}
-    """ if condition != "null" else "inputs: {n: {}}\nsteps: {a: {kind: ok, if: true}}", {"n": 2})
+    """
+        if condition != "null"
+        else "inputs: {n: {}}\nsteps: {a: {kind: ok, if: true}}",
+        {"n": 2},
+    )
     assert stage.status("a") == ends
 
 
@@ -262,7 +274,11 @@ def test_a_skipped_group_makes_no_steps(stage: Stage) -> None:
 def test_no_more_steps_of_a_group_go_on_than_max_parallel(stage: Stage, where: str) -> None:
     inner = "max_parallel: 2\nsteps: {a: {kind: ok}, b: {kind: ok}, c: {kind: ok}, d: {kind: ok}}"
     under = "" if where == "steps" else "g/"
-    stage.start(inner if where == "steps" else f"steps: {{g: {json.dumps({'max_parallel': 2, 'steps': {x: {'kind': 'ok'} for x in 'abcd'}})}}}")
+    stage.start(
+        inner
+        if where == "steps"
+        else f"steps: {{g: {json.dumps({'max_parallel': 2, 'steps': {x: {'kind': 'ok'} for x in 'abcd'}})}}}"
+    )
     assert stage.lease() == [f"{under}a", f"{under}b"]
     stage.end(f"{under}b")
     assert stage.lease() == [f"{under}c"]
@@ -288,5 +304,8 @@ def test_the_status_of_a_run_is_read_off_its_steps(stage: Stage) -> None:
 
 
 def test_a_finished_or_failed_need_handles_nothing(stage: Stage) -> None:
-    assert stage.play("steps: {a: {kind: bad}, b: {kind: ok, needs: {a: failed}}, c: {kind: ok, needs: {a: finished}}}") == "failed"
+    assert (
+        stage.play("steps: {a: {kind: bad}, b: {kind: ok, needs: {a: failed}}, c: {kind: ok, needs: {a: finished}}}")
+        == "failed"
+    )
     assert stage.statuses() == {"a": "failed", "b": "succeeded", "c": "succeeded"}

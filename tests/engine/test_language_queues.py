@@ -49,7 +49,9 @@ def test_a_queue_starts_full_and_spends_a_token_per_start(stage: Stage) -> None:
     assert len(stage.lease()) == 3
 
 
-@pytest.mark.parametrize(("rate", "milliseconds"), [("1/s", 1000), ("4/s", 250), ("6/m", 10_000), ("30/h", 120_000), ("0.5/s", 2000)])
+@pytest.mark.parametrize(
+    ("rate", "milliseconds"), [("1/s", 1000), ("4/s", 250), ("6/m", 10_000), ("30/h", 120_000), ("0.5/s", 2000)]
+)
 def test_tokens_come_at_the_rate_that_is_written(stage: Stage, rate: str, milliseconds: int) -> None:
     stage.start(f"queues: {{q: {{rate: {rate}}}}}\n" + many(2, ", queue: q"))
     assert len(stage.lease()) == 1
@@ -118,7 +120,10 @@ def test_a_group_s_queue_and_priority_are_the_default_for_its_steps(stage: Stage
 
 
 def test_a_step_that_holds_no_worker_takes_no_place_in_a_queue(stage: Stage) -> None:
-    stage.start("queues: {q: {max_in_flight: 1}}\ndefaults: {queue: q}\nsteps: {s: {kind: sleep, with: {for: 1h}}, a: {kind: ok}}")
+    stage.start(
+        "queues: {q: {max_in_flight: 1}}\ndefaults: {queue: q}\nsteps: {s: {kind: sleep, "
+        "with: {for: 1h}}, a: {kind: ok}}"
+    )
     stage.runtime.run_until_idle()
     assert stage.statuses() == {"s": "waiting", "a": "succeeded"}
 
@@ -127,7 +132,10 @@ def test_a_step_that_holds_no_worker_takes_no_place_in_a_queue(stage: Stage) -> 
 
 
 def test_higher_priority_goes_first_then_the_oldest(stage: Stage) -> None:
-    stage.start("steps: {a: {kind: ok}, b: {kind: ok, priority: 5}, c: {kind: ok}, d: {kind: ok, priority: 5}, e: {kind: ok, priority: -1}}")
+    stage.start(
+        "steps: {a: {kind: ok}, b: {kind: ok, priority: 5}, c: {kind: ok}, "
+        "d: {kind: ok, priority: 5}, e: {kind: ok, priority: -1}}"
+    )
     assert stage.lease() == ["b", "d", "a", "c", "e"]
 
 
@@ -155,12 +163,19 @@ def test_a_run_that_comes_late_waits_for_no_other_run_s_backlog(stage: Stage) ->
 
 
 def test_no_queue_starves_another(stage: Stage) -> None:
-    stage.start("queues: {q: , r: }\nsteps:\n" + "".join(f"  a{n}: {{kind: ok, queue: q}}\n" for n in range(40)) + "  b: {kind: ok, queue: r}\n")
+    stage.start(
+        "queues: {q: , r: }\nsteps:\n"
+        + "".join(f"  a{n}: {{kind: ok, queue: q}}\n" for n in range(40))
+        + "  b: {kind: ok, queue: r}\n"
+    )
     assert "b" in stage.lease(2) + stage.lease(2, turn=1)
 
 
 def test_slots_that_one_queue_leaves_go_to_the_others(stage: Stage) -> None:
-    stage.start("queues: {q: {max_in_flight: 1}, r: }\nsteps:\n" + "".join(f"  a{n}: {{kind: ok, queue: {'q' if n % 2 else 'r'}}}\n" for n in range(20)))
+    stage.start(
+        "queues: {q: {max_in_flight: 1}, r: }\nsteps:\n"
+        + "".join(f"  a{n}: {{kind: ok, queue: {'q' if n % 2 else 'r'}}}\n" for n in range(20))
+    )
     assert len(stage.lease(6)) == 6
 
 

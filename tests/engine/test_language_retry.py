@@ -35,7 +35,12 @@ def test_what_failed_and_what_was_skipped_because_of_it_runs_anew_and_the_rest_s
     failed_at_b(stage)
     ended = stage.row("a").ended
     assert set(stage.runtime.retry(stage.run_id, step, by="ann")) == {"b", "c"}
-    assert (stage.run().status, stage.status("b"), stage.status("c"), stage.row("").status) == ("running", "ready", "pending", "waiting")
+    assert (stage.run().status, stage.status("b"), stage.status("c"), stage.row("").status) == (
+        "running",
+        "ready",
+        "pending",
+        "waiting",
+    )
     assert (stage.row("a").ended, stage.status("aside")) == (ended, "skipped")
     assert stage.lease() == ["b"]
     assert stage.row("b").attempt == 1
@@ -118,7 +123,11 @@ def test_a_step_may_be_retried_while_its_run_goes_on(stage: Stage) -> None:
 
 
 def test_a_dependent_that_ran_because_of_the_failure_stays(stage: Stage) -> None:
-    failed_at_b(stage, "steps: {a: {kind: ok}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {b: failed}}, d: {kind: ok, needs: {b: finished}}}")
+    failed_at_b(
+        stage,
+        "steps: {a: {kind: ok}, b: {kind: ok, needs: a}, c: {kind: ok, needs: {b: failed}}, "
+        "d: {kind: ok, needs: {b: finished}}}",
+    )
     stage.runtime.retry(stage.run_id, "b")
     assert stage.finish() == "succeeded"
     assert stage.ran == ["c", "d", "b"]
@@ -195,12 +204,18 @@ def test_a_loop_whose_items_were_bad_is_evaluated_again(stage: Stage) -> None:
 
 
 def test_children_that_were_emitted_are_retried_and_their_emitter_does_not_run_again(stage: Stage) -> None:
-    stage.start("steps: {e: {kind: emit, with: {children: {x: {kind: ok}, y: {kind: ok, needs: x}}}}, after: {kind: ok, needs: e}}")
+    stage.start(
+        "steps: {e: {kind: emit, with: {children: {x: {kind: ok}, y: {kind: ok, needs: x}}}}, "
+        "after: {kind: ok, needs: e}}"
+    )
     stage.decide()
     assert stage.lease() == ["e"]
     from yamlflow.outcome import Emitted
 
-    children = (Emitted(key="x", definition={"kind": "ok"}), Emitted(key="y", definition={"kind": "ok", "needs": ["x"]}))
+    children = (
+        Emitted(key="x", definition={"kind": "ok"}),
+        Emitted(key="y", definition={"kind": "ok", "needs": ["x"]}),
+    )
     stage.end("e", Succeeded(result="own", emitted=children))
     assert stage.lease() == ["e/x"]
     stage.fail("e/x")

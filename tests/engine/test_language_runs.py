@@ -61,7 +61,11 @@ def test_ids_that_no_path_or_line_can_hold_are_refused(stage: Stage, id: str) ->
 
 
 def test_an_unknown_run_reads_as_none(stage: Stage) -> None:
-    assert (stage.runtime.run("nobody"), stage.runtime.result("nobody"), stage.runtime.step("nobody", "a")) == (None, None, None)
+    assert (stage.runtime.run("nobody"), stage.runtime.result("nobody"), stage.runtime.step("nobody", "a")) == (
+        None,
+        None,
+        None,
+    )
     with pytest.raises(UnknownName, match="not registered"):
         stage.runtime.start("nobody")
 
@@ -87,7 +91,11 @@ def test_inputs_are_checked_before_anything_is_stored(stage: Stage, inputs: dict
 
 
 def test_defaults_fill_what_is_not_given(stage: Stage) -> None:
-    stage.play("inputs: {a: {default: 1}, b: {type: string, default: x}}\nsteps: {s: {kind: set, with: {value: '${{ [inputs.a, inputs.b] }}'}}}", {"b": "y"})
+    stage.play(
+        "inputs: {a: {default: 1}, b: {type: string, default: x}}\nsteps: {s: {kind: set, with: "
+        "{value: '${{ [inputs.a, inputs.b] }}'}}}",
+        {"b": "y"},
+    )
     assert stage.result("s") == [1, "y"]
 
 
@@ -143,7 +151,10 @@ def test_a_run_that_passes_limits_events_fails(stage: Stage) -> None:
 
 
 def test_run_says_how_far_it_is(stage: Stage) -> None:
-    stage.play("steps: {a: {kind: ok}, b: {kind: set, needs: a, with: {value: ['${{ run.steps_done }}', '${{ run.event_count > 0 }}', '${{ run.execution }}', '${{ run.id }}']}}}")
+    stage.play(
+        "steps: {a: {kind: ok}, b: {kind: set, needs: a, with: {value: ['${{ run.steps_done }}', "
+        "'${{ run.event_count > 0 }}', '${{ run.execution }}', '${{ run.id }}']}}}"
+    )
     assert stage.result("b") == [1, True, 1, "run-1"]
 
 
@@ -263,9 +274,19 @@ def test_events_are_complete_in_order_and_in_the_words_of_the_table(stage: Stage
     assert [event.kind for event in events if event.step == "a"] == [
         "step.ready", "step.leased", "step.retried", "step.leased", "step.succeeded",
     ]  # fmt: skip
-    assert [event.kind for event in events if event.step == "s"] == ["step.ready", "step.leased", "step.waiting", "step.woken", "step.succeeded"]
+    assert [event.kind for event in events if event.step == "s"] == [
+        "step.ready",
+        "step.leased",
+        "step.waiting",
+        "step.woken",
+        "step.succeeded",
+    ]
     assert [event.kind for event in events if event.step == "k"] == ["step.skipped"]
-    ends = [event.step for event in events if event.kind.rpartition(".")[2] in ("succeeded", "failed", "skipped", "canceled") and event.step]
+    ends = [
+        event.step
+        for event in events
+        if event.kind.rpartition(".")[2] in ("succeeded", "failed", "skipped", "canceled") and event.step
+    ]
     assert sorted(ends) == sorted(stage.statuses())
     assert (events[0].kind, events[-1].kind) == ("run.started", "run.succeeded")
 
@@ -278,7 +299,9 @@ def test_payloads_hold_what_the_table_says_and_no_more(stage: Stage) -> None:
 
 
 def test_time_and_chance_that_an_attempt_drew_are_in_the_log(stage: Stage) -> None:
-    stage.play("steps: {d: {kind: set, with: {value: ['${{ uuid() }}', '${{ random() }}', '${{ now() }}', '${{ now() }}']}}}")
+    stage.play(
+        "steps: {d: {kind: set, with: {value: ['${{ uuid() }}', '${{ random() }}', '${{ now() }}', '${{ now() }}']}}}"
+    )
     (event,) = stage.events("step.drawn", "d")
     drawn = json.loads(event.payload or "{}")
     first, second, third, fourth = stage.result("d")
