@@ -56,7 +56,8 @@ def test_a_long_value_is_shortened() -> None:
 
 
 @pytest.mark.parametrize(("kind", "value", "fits"), [
-    ("integer", 1, True), ("integer", True, False), ("integer", 1.5, False), ("number", 1, True), ("number", True, False),
+    ("integer", 1, True), ("integer", True, False), ("integer", 1.5, False), ("number", 1, True),
+    ("number", True, False),
     ("boolean", True, True), ("boolean", 1, False), ("string", "", True), ("array", [], True), ("object", {}, True),
     ("string", None, False), ("null", None, True),
 ])  # fmt: skip
@@ -64,8 +65,12 @@ def test_json_s_types_are_not_python_s(kind: str, value: Any, fits: bool) -> Non
     assert (not check({"type": kind}, value, ())) is fits
 
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-                      lambda some: st.lists(some, max_size=2) | st.dictionaries(st.text(), some, max_size=2), max_leaves=4)  # fmt: skip
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda some: st.lists(some, max_size=2) | st.dictionaries(st.text(), some, max_size=2),
+    max_leaves=4,
+)
 
 
 @given(
@@ -85,8 +90,10 @@ def test_formats_are_checked() -> None:
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), [
-    ("integer", "5", 5), ("string", "5", "5"), ("boolean", "true", True), ("array", "[1]", [1]), (None, "5", 5), (None, "word", "word"),
-    (None, "true", True), ("integer", "word", "word"), (None, "{bad", "{bad"), ("string", "null", "null"), (None, "null", None),
+    ("integer", "5", 5), ("string", "5", "5"), ("boolean", "true", True), ("array", "[1]", [1]), (None, "5", 5),
+    (None, "word", "word"),
+    (None, "true", True), ("integer", "word", "word"), (None, "{bad", "{bad"), ("string", "null", "null"),
+    (None, "null", None),
 ])  # fmt: skip
 def test_typed_text_is_read_as_its_schema_wants_it(kind: str | None, text: str, value: Any) -> None:
     schema = {} if kind is None else {"type": kind}

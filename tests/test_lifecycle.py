@@ -79,7 +79,8 @@ def test_an_event_does_what_the_table_says_or_is_impossible(status: str, event: 
 @pytest.mark.parametrize(("status", "reason", "more", "counts"), [
     ("succeeded", None, "", {"succeeded"}), ("failed", None, "", {"failed"}), ("canceled", "user", "", {"canceled"}),
     ("failed", None, ", continue_on_error: true", {"failed", "succeeded"}), ("skipped", "if", "", {"skipped"}),
-    ("skipped", "needs", "", {"skipped"}), ("skipped", "failed", "", {"failed"}), ("skipped", "canceled", "", {"canceled"}),
+    ("skipped", "needs", "", {"skipped"}), ("skipped", "failed", "", {"failed"}),
+    ("skipped", "canceled", "", {"canceled"}),
     ("canceled", "race", ", continue_on_error: true", {"canceled"}),
 ])  # fmt: skip
 def test_an_end_counts_for_those_that_need_it(status: str, reason: str | None, more: str, counts: set[str]) -> None:
@@ -182,7 +183,8 @@ PLAIN = "a: {steps: {x: {kind: k}, y: {kind: k, continue_on_error: true}}}"
 
 @pytest.mark.parametrize(("changes", "verdict"), [
     ({}, "succeed"), ({"failures": 1}, "fail"), ({"cancellations": 1}, "cancel"), ({"cancel": "{}"}, "cancel"),
-    ({"failures": 1, "cancel": "{}"}, "fail"), ({"error": "{}"}, "fail"), ({"failures": 1, "reason": "recovered"}, "succeed"),
+    ({"failures": 1, "cancel": "{}"}, "fail"), ({"error": "{}"}, "fail"),
+    ({"failures": 1, "reason": "recovered"}, "succeed"),
     ({"error": "{}", "reason": "recovered"}, "fail"),
 ])  # fmt: skip
 def test_failure_goes_before_cancel_and_cancel_before_success(changes: dict[str, Any], verdict: str) -> None:
@@ -203,7 +205,8 @@ def test_a_child_s_end_is_counted_once_and_for_what_it_is() -> None:
 
 @pytest.mark.parametrize(("race", "status", "winner"), [
     ("true", "succeeded", "x"), ("true", "failed", None), ("true", "canceled", None), ("true", "skipped", None),
-    ("finished", "succeeded", "x"), ("finished", "failed", "x"), ("finished", "canceled", "x"), ("finished", "skipped", None),
+    ("finished", "succeeded", "x"), ("finished", "failed", "x"), ("finished", "canceled", "x"),
+    ("finished", "skipped", None),
 ])  # fmt: skip
 def test_a_race_is_won_by_the_first_end_that_counts(race: str, status: str, winner: str | None) -> None:
     text = f"a: {{race: {race}, steps: {{x: {{kind: k}}, y: {{kind: k}}}}}}"
@@ -221,7 +224,8 @@ def test_nobody_wins_a_race_that_is_being_stopped() -> None:
 
 
 @pytest.mark.parametrize(("tolerate", "total", "allowed"), [
-    ("0", 10, 0), ("3", 10, 3), ("10%", 10, 1), ("10%", 9, 0), ("33%", 3, 0), ("100%", 7, 7), ("7%", 100, 7), ("29%", 100, 29),
+    ("0", 10, 0), ("3", 10, 3), ("10%", 10, 1), ("10%", 9, 0), ("33%", 3, 0), ("100%", 7, 7), ("7%", 100, 7),
+    ("29%", 100, 29),
 ])  # fmt: skip
 def test_tolerance_is_a_number_or_a_share_rounded_down(tolerate: str, total: int, allowed: int) -> None:
     of = node(f"a: {{kind: k, for_each: {{items: [1], tolerate: {tolerate}}}}}")

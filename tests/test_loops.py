@@ -75,7 +75,7 @@ def test_exclude_takes_away_what_it_fits_and_include_adds_what_is_not_there() ->
 
 
 def test_an_axis_that_is_no_list_is_bad_input() -> None:
-    with pytest.raises(Permanent, match="matrix.x"):
+    with pytest.raises(Permanent, match=r"matrix\.x"):
         combinations({"x": 5}, (), ())
 
 

@@ -47,7 +47,9 @@ def test_a_path_that_the_package_does_not_have_is_a_key_error(path: str) -> None
 def test_a_loop_s_children_are_the_step_without_what_belongs_to_the_whole() -> None:
     one = plan("""steps:
   n: {kind: k}
-  a: {kind: k, needs: n, if: 'true', for_each: [1], continue_on_error: true, retry: {max_attempts: 3}, timeout: 5s, env: {E: 1}, queue: default}
+  a:
+    {kind: k, needs: n, if: 'true', for_each: [1], continue_on_error: true, retry: {max_attempts: 3}, timeout: 5s,
+     env: {E: 1}, queue: default}
 """)
     whole, child = one.node("a"), one.node("a[0]")
     assert isinstance(whole.loop, FanOut)
@@ -77,7 +79,10 @@ steps:
 def test_queues_and_priorities_are_inherited_and_the_engine_s_own_work_has_neither() -> None:
     one = plan("""queues: {q: {}, shared: {shared: true}}
 steps:
-  g: {queue: q, priority: 3, steps: {x: {kind: k}, y: {kind: k, queue: shared, priority: 0}, s: {kind: sleep, with: {for: 1s}}}}
+  g:
+    queue: q
+    priority: 3
+    steps: {x: {kind: k}, y: {kind: k, queue: shared, priority: 0}, s: {kind: sleep, with: {for: 1s}}}
   a: {kind: k}
 """)
     assert [one.node(path).queue for path in ("g/x", "g/y", "g/s", "a", "g")] == [
@@ -91,7 +96,8 @@ steps:
 
 
 @pytest.mark.parametrize(("step", "gate"), [
-    ("{kind: k}", False), ("{kind: k, if: 'true'}", True), ("{kind: k, for_each: [1]}", True), ("{kind: k, dedup_key: x}", True),
+    ("{kind: k}", False), ("{kind: k, if: 'true'}", True), ("{kind: k, for_each: [1]}", True),
+    ("{kind: k, dedup_key: x}", True),
     ("{steps: {x: {kind: k}}}", False), ("{steps: {x: {kind: k}}, timeout: 5s}", False), ("{kind: own}", True),
     ("{steps: {x: {kind: k}}, timeout: '${{ inputs.t }}'}", True), ("{kind: k, timeout: '${{ inputs.t }}'}", False),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Projections: every committed record reaches its table once, in order, however often and by whomever they are opened."""
+"""Projections: every committed record reaches its table once, in order, however often they are opened."""
 
 from __future__ import annotations
 

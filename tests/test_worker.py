@@ -1,4 +1,4 @@
-"""A worker among threads: many steps at once, renewal, lost leases, cancels, deadlines, draining, a store that fails."""
+"""A worker among threads: many steps at once, renewal, lost leases, cancels, deadlines, draining, a failing store."""
 
 from __future__ import annotations
 
@@ -296,11 +296,16 @@ def test_a_runtime_may_work_stop_and_work_again() -> None:
         for run in ("one", "two", "three"):
             one.start("steps: {a: {kind: hold}, b: {kind: noop, needs: a}}", run_id=run)
             one.hold.of(one.hold.go, "a").set()
-            give_up = threading.Timer(PATIENCE, one.worker.wake_up)
-            give_up.start()
-            one.runtime.run_workers(lambda run=run: one.status("", run) == "succeeded" or give_up.finished.is_set())  # type: ignore[misc]
-            give_up.cancel()
+            work_until(one, run)
             assert one.status("", run) == "succeeded"
+
+
+def work_until(one: Desk, run: str) -> None:
+    """Let the runtime work until a run has succeeded, or patience is at its end."""
+    gone = threading.Timer(PATIENCE, one.worker.wake_up)
+    gone.start()
+    one.runtime.run_workers(lambda: one.status("", run) == "succeeded" or gone.finished.is_set())
+    gone.cancel()
 
 
 def test_what_would_end_the_process_ends_only_its_step() -> None:

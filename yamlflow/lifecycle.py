@@ -213,9 +213,9 @@ def child_ended(group: StepRow, node: Node, child: StepRow, child_node: Node) ->
         group = group._replace(failures=group.failures + 1, fault=group.fault or child.error)
     elif child.status == "canceled" and child.reason == "user":
         group = group._replace(cancellations=group.cancellations + 1)
-    if body is not None and body.race and group.reason is None:
-        if child.status == "succeeded" or (body.race == "finished" and child.status != "skipped"):
-            group = group._replace(winner=child_node.step.id)
+    wins = {"success": child.status == "succeeded", "finished": child.status != "skipped"}
+    if body is not None and body.race and group.reason is None and wins[body.race]:
+        group = group._replace(winner=child_node.step.id)
     return group
 
 

@@ -181,7 +181,7 @@ class Worker:
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
-                # Each second in any case: a commit that fell between ours and the look at the version shows in no version.
+                # Each second in any case: a commit between ours and the look at the version shows in no version.
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)

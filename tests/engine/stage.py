@@ -1,7 +1,7 @@
 """A stage for the language's promises: a real runtime in memory, a clock that stands still, and kinds of a few lines.
 
-``play`` lets a run go on to its end, time passing from timer to timer. ``lease`` and ``end`` play the worker by hand, where a
-test needs steps that are running at the same time.
+``play`` lets a run go on to its end, time passing from timer to timer. ``lease`` and ``end`` play the worker by hand,
+where a test needs steps that are running at the same time.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ def test_the_cancel_kind_cancels_the_nearest_step_of_a_name_with_a_reason(stage:
           w: {kind: sleep, with: {for: 1h}}
           g:
             steps:
-              w: {steps: {s: {kind: sleep, with: {for: 1h}}}, on_cancel: [{id: c, kind: set, with: {value: "${{ cancel.reason }} by ${{ cancel.by }}"}}]}
+              w:
+                steps: {s: {kind: sleep, with: {for: 1h}}}
+                on_cancel: [{id: c, kind: set, with: {value: "${{ cancel.reason }} by ${{ cancel.by }}"}}]
               k: {kind: cancel, with: {step: w, reason: no use}}
           after: {kind: ok, needs: {g: canceled}}
     """) == "canceled"  # fmt: skip

@@ -9,7 +9,8 @@ from .stage import Stage
 
 def emitter(children: str, more: str = "", rest: str = "") -> str:
     """A package whose step ``e`` emits, and ``after`` needs it."""
-    return f"steps:\n  e: {{kind: emit, with: {{children: {children}{more}}}}}\n  after: {{kind: set, needs: {{e: finished}}, with: {{value: '${{{{ steps.e.status }}}}'}}}}\n{rest}"
+    after = "{kind: set, needs: {e: finished}, with: {value: '${{ steps.e.status }}'}}"
+    return f"steps:\n  e: {{kind: emit, with: {{children: {children}{more}}}}}\n  after: {after}\n{rest}"
 
 
 def test_the_emitter_is_their_group_once_it_has_succeeded_and_its_result_is_its_own(stage: Stage) -> None:
@@ -50,8 +51,8 @@ def test_children_may_need_siblings_under_any_condition(stage: Stage) -> None:
         n: {kind: ok, needs: {x: failed}}, m: {kind: ok, needs: {n: finished}}}""")
     )
     assert stage.statuses() == {
-        "e": "succeeded", "after": "succeeded", "e/x": "succeeded", "e/y": "failed", "e/z": "succeeded", "e/n": "skipped",
-        "e/m": "succeeded",
+        "e": "succeeded", "after": "succeeded", "e/x": "succeeded", "e/y": "failed", "e/z": "succeeded",
+        "e/n": "skipped", "e/m": "succeeded",
     }  # fmt: skip
 
 
@@ -109,9 +110,7 @@ def test_emitted_steps_may_be_groups_loops_and_emitters(stage: Stage) -> None:
         )
         == "succeeded"
     )
-    assert stage.ran == ["e", "e/l[0]", "e/l[1]", "e/g/p", "e/g/q", "e/g@finally/_1", "e/e", "e/e/deep"] or set(stage.ran) == {
-        "e", "e/l[0]", "e/l[1]", "e/g/p", "e/g/q", "e/g@finally/_1", "e/e", "e/e/deep",
-    }  # fmt: skip
+    assert set(stage.ran[:-2]) == {"e", "e/l[0]", "e/l[1]", "e/g/p", "e/g/q", "e/g@finally/_1"}
     assert stage.ran[-2:] == ["e/e", "e/e/deep"]
 
 

@@ -175,7 +175,10 @@ def test_continue_on_error_keeps_and_shows_the_failure(stage: Stage) -> None:
     assert stage.play("""
         steps:
           a: {kind: bad, continue_on_error: true}
-          b: {kind: set, needs: a, with: {value: ["${{ steps.a.status }}", "${{ steps.a.error.code }}", "${{ steps.a.result }}"]}}
+          b:
+            needs: a
+            kind: set
+            with: {value: ["${{ steps.a.status }}", "${{ steps.a.error.code }}", "${{ steps.a.result }}"]}
     """) == "succeeded"  # fmt: skip
     assert (stage.status("a"), stage.result("b")) == ("failed", ["failed", "boom", None])
 
@@ -214,7 +217,11 @@ def test_the_error_of_a_run_is_the_first_failure_committed(stage: Stage) -> None
 
 # -- races ---------------------------------------------------------------------------------------------------------
 
-RACE = "steps: {r: {race: %s, steps: {a: {kind: ok}, b: {kind: ok}, c: {kind: ok}}}, w: {kind: set, needs: {r: finished}, with: {value: '${{ steps.r.winner }}'}}}"
+RACE = """
+steps:
+  r: {race: %s, steps: {a: {kind: ok}, b: {kind: ok}, c: {kind: ok}}}
+  w: {kind: set, needs: {r: finished}, with: {value: "${{ steps.r.winner }}"}}
+"""
 
 
 def test_the_first_success_wins_and_the_rest_are_canceled(stage: Stage) -> None:

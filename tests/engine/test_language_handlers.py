@@ -87,8 +87,9 @@ def test_handlers_see_every_step_of_their_group_and_why_they_fired(stage: Stage)
               - id: f
                 kind: set
                 with:
-                  value: ["${{ steps.a.result }}", "${{ steps.b.status }}", "${{ steps.c.status }}", "${{ steps.c.result }}",
-                          "${{ error.code }}", "${{ error.step }}", "${{ error.message }}", "${{ error.attempt }}"]
+                  value: ["${{ steps.a.result }}", "${{ steps.b.status }}", "${{ steps.c.status }}",
+                          "${{ steps.c.result }}", "${{ error.code }}", "${{ error.step }}", "${{ error.message }}",
+                          "${{ error.attempt }}"]
             finally: [{id: z, kind: set, with: {value: "${{ error.code if error else none }}"}}]
     """)
     assert stage.result("g@on_failure/f") == [1, "failed", "skipped", None, "boom", "g/b", "g/b broke", 1]
@@ -149,7 +150,11 @@ def test_a_failing_finally_leaves_an_earlier_failure_its_place(stage: Stage) -> 
 def test_a_failing_finally_is_the_error_of_a_group_that_had_recovered(stage: Stage) -> None:
     assert stage.play("""
         steps:
-          g: {steps: {a: {kind: bad}}, on_failure: [{kind: ok}], recover: true, finally: [{kind: bad, with: {code: dirty}}]}
+          g:
+            steps: {a: {kind: bad}}
+            on_failure: [{kind: ok}]
+            recover: true
+            finally: [{kind: bad, with: {code: dirty}}]
     """) == "failed"  # fmt: skip
     assert stage.error("g")["code"] == "dirty"
 
@@ -180,8 +185,9 @@ def test_outputs_that_cannot_be_evaluated_fail_the_group_after_its_finally(stage
 def test_a_group_s_outputs_are_no_larger_than_a_result_may_be(stage: Stage) -> None:
     assert (
         stage.play(
-            "steps: {a: {kind: set, with: {value: \"${{ 'x' * 300000 }}\"}}}\noutputs: [%s]"
-            % ", ".join(["'${{ steps.a.result }}'"] * 4)
+            "steps: {a: {kind: set, with: {value: \"${{ 'x' * 300000 }}\"}}}\n"
+            "outputs: {a: '${{ steps.a.result }}', b: ['${{ steps.a.result }}', '${{ steps.a.result }}'], "
+            "c: '${{ steps.a.result }}'}"
         )
         == "failed"
     )

@@ -12,7 +12,8 @@ from .stage import Stage, package
 def looped(loop: str, value: str = "${{ item }}", **more: str) -> str:
     """A package with one loop, ``a``."""
     lines = "".join(f"\n    {key}: {text}" for key, text in more.items())
-    return f'inputs: {{given: {{default: null}}}}\nsteps:\n  a:\n    kind: set\n    for_each: {loop}\n    with: {{value: "{value}"}}{lines}'
+    step = f'    kind: set\n    for_each: {loop}\n    with: {{value: "{value}"}}{lines}'
+    return "inputs: {given: {default: null}}\nsteps:\n  a:\n" + step
 
 
 @pytest.mark.parametrize(("loop", "result"), [
@@ -147,7 +148,7 @@ def test_all_children_run_although_one_failed(stage: Stage) -> None:
 
 def test_what_belongs_to_the_whole_is_done_once(stage: Stage) -> None:
     stage.play("steps: {n: {kind: ok}, a: {kind: ok, needs: n, if: 'true', for_each: [1, 2], continue_on_error: true}}")
-    assert len([event for event in stage.events("step.opened", "a")]) == 1
+    assert len(stage.events("step.opened", "a")) == 1
     assert stage.play("steps: {a: {kind: bad, for_each: [1, 2], continue_on_error: true}}") == "succeeded"
     assert stage.statuses() == {"a": "failed", "a[0]": "failed", "a[1]": "failed"}
 
@@ -182,7 +183,7 @@ def test_a_child_sees_what_was_there_before_its_loop(stage: Stage) -> None:
     stage.play("""
         steps:
           a: {kind: set, with: {value: 3}}
-          b: {kind: set, needs: a, for_each: "${{ range(steps.a.result) }}", with: {value: "${{ needs | default('none') if false else steps.a.result }}"}}
+          b: {kind: set, needs: a, for_each: "${{ range(steps.a.result) }}", with: {value: "${{ steps.a.result }}"}}
     """)
     assert stage.result("b") == [3, 3, 3]
 
@@ -190,7 +191,10 @@ def test_a_child_sees_what_was_there_before_its_loop(stage: Stage) -> None:
 def test_a_loop_over_a_kind_made_of_steps_gives_each_child_its_inputs(stage: Stage) -> None:
     stage.play("""
         kinds:
-          twice: {inputs: {n: {type: integer}}, steps: {x: {kind: set, with: {value: "${{ inputs.n * 2 }}"}}}, outputs: "${{ steps.x.result }}"}
+          twice:
+            inputs: {n: {type: integer}}
+            steps: {x: {kind: set, with: {value: "${{ inputs.n * 2 }}"}}}
+            outputs: "${{ steps.x.result }}"
         steps: {a: {kind: twice, for_each: [1, 2], with: {n: "${{ item }}"}}}
     """)
     assert stage.result("a") == [2, 4]

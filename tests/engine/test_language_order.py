@@ -158,7 +158,11 @@ def test_what_a_step_sees_of_others_is_fixed_when_it_becomes_due(stage: Stage) -
         steps:
           a: {kind: ok}
           b: {kind: ok}
-          j: {kind: set, needs: [a, b], join: any, with: {value: ["${{ steps.a.status }}", "${{ steps.b.status }}", "${{ steps.b.result }}"]}}
+          j:
+            needs: [a, b]
+            join: any
+            kind: set
+            with: {value: ["${{ steps.a.status }}", "${{ steps.b.status }}", "${{ steps.b.result }}"]}
     """)
     stage.lease()
     stage.end("a")
@@ -226,7 +230,9 @@ def test_a_group_is_one_step_from_outside(stage: Stage) -> None:
     stage.play("""
         steps:
           g:
-            steps: {x: {kind: set, with: {value: 1}}, y: {kind: set, needs: x, with: {value: "${{ steps.x.result + 1 }}"}}}
+            steps:
+              x: {kind: set, with: {value: 1}}
+              y: {kind: set, needs: x, with: {value: "${{ steps.x.result + 1 }}"}}
             outputs: {sum: "${{ steps.x.result + steps.y.result }}"}
           h: {steps: [{kind: ok}]}
           after: {kind: set, needs: [g, h], with: {value: ["${{ steps.g.result.sum }}", "${{ steps.h.result }}"]}}

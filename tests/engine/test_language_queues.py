@@ -113,7 +113,11 @@ def test_a_step_without_a_queue_waits_in_default_and_defaults_may_name_another(s
 def test_a_group_s_queue_and_priority_are_the_default_for_its_steps(stage: Stage) -> None:
     stage.start("""
         queues: {q: {max_in_flight: 1}, r: {max_in_flight: 1}}
-        steps: {g: {queue: q, priority: 5, steps: {a: {kind: ok}, b: {kind: ok, queue: r, priority: 1}, h: {steps: {c: {kind: ok}}}}}}
+        steps:
+          g:
+            queue: q
+            priority: 5
+            steps: {a: {kind: ok}, b: {kind: ok, queue: r, priority: 1}, h: {steps: {c: {kind: ok}}}}
     """)
     found = {path: (row.queue, row.priority) for path, row in stage.rows().items() if row.phase == "run"}
     assert found == {"g/a": ("play/q", 5), "g/b": ("play/r", 1), "g/h/c": ("play/q", 5)}

@@ -74,7 +74,8 @@ def test_an_unknown_run_reads_as_none(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("inputs", "match"), [
-    ({}, "n: the input is required"), ({"n": "x"}, "inputs.n"), ({"n": 9}, "9"), ({"n": 1, "m": 2}, "m"), ({"n": True}, "n"),
+    ({}, "n: the input is required"), ({"n": "x"}, "inputs.n"), ({"n": 9}, "9"), ({"n": 1, "m": 2}, "m"),
+    ({"n": True}, "n"),
     ({"n": 1, "deep": {"list": [1, "x"]}}, r"deep.list\[1\]"), ({"n": {1, 2}}, "set"), ({"n": float("nan")}, "nan"),
 ])  # fmt: skip
 def test_inputs_are_checked_before_anything_is_stored(stage: Stage, inputs: dict[str, object], match: str) -> None:
@@ -244,8 +245,8 @@ def test_an_outcome_is_committed_with_all_that_follows_from_it_or_not_at_all(sta
     class Broken(Exception):
         pass
 
-    with pytest.raises(Broken), stage.transact() as work:
-        row = stage.held["a"]
+    row = stage.held["a"]
+    with pytest.raises(Broken), stage.transact() as work:  # noqa: PT012
         commands.report(work, step=row.id, epoch=row.epoch, worker="hand", outcome=Succeeded(result=1))
         work.flush()
         raise Broken

@@ -55,7 +55,8 @@ def test_what_every_step_sees_is_seen_in_a_kind_too(stage: Stage) -> None:
     stage.play(
         """
         context: [tenant]
-        kinds: {k: {steps: {x: {kind: set, with: {value: ["${{ run.id }}", "${{ context.tenant }}", "${{ step.path }}"]}}}}}
+        kinds:
+          k: {steps: {x: {kind: set, with: {value: ["${{ run.id }}", "${{ context.tenant }}", "${{ step.path }}"]}}}}
         steps: {a: {kind: k}}
     """,
         context={"tenant": "acme"},
@@ -69,7 +70,9 @@ def test_kinds_may_use_kinds(stage: Stage) -> None:
         + """
   quadruple:
     inputs: {n: {type: integer}}
-    steps: {a: {kind: double, with: {n: "${{ inputs.n }}"}}, b: {kind: double, needs: a, with: {n: "${{ steps.a.result.n }}"}}}
+    steps:
+      a: {kind: double, with: {n: "${{ inputs.n }}"}}
+      b: {kind: double, needs: a, with: {n: "${{ steps.a.result.n }}"}}
     outputs: "${{ steps.b.result.n }}"
 steps: {q: {kind: quadruple, with: {n: 3}}}
 """

@@ -229,7 +229,7 @@ def within_limit(work: Work, row: StepRow, count: int) -> bool:
 
 
 def passes_limit(work: Work, row: StepRow, count: int) -> bool:
-    """Whether ``count`` more steps are too many; then the run fails and the step has ended. Handlers are never too many."""
+    """Whether ``count`` more steps are too many; then the run fails and the step has ended. Handlers never are."""
     steps = work.run(row.run).steps + count
     limit = work.plan(row.run).package.max_steps
     if limit is None or steps <= limit or "@" in row.path:

@@ -21,7 +21,7 @@ from .work import Work
 
 
 def settle(work: Work) -> None:
-    """Draw the consequences of everything that has ended; of what ended in one commit, the first declared goes first."""
+    """Draw the consequences of everything that has ended; of what ended together, the first declared goes first."""
     if len(work.ended) > 1:
         work.ended = deque(sorted(work.ended))
     while work.ended:

@@ -173,8 +173,9 @@ def reset(work: Work, row: StepRow) -> StepRow:
     node = work.node(row)
     limit = literal_timeout(node)
     return moved(
-        row, "open", phase="steps" if node.call is None else "children", result=result, due=work.seq(row.run), started_at=work.now,
-        available_at=None if limit is None else work.now + limit, parked=None if limit is None else "timer",
+        row, "open", phase="steps" if node.call is None else "children", result=result, due=work.seq(row.run),
+        started_at=work.now, available_at=None if limit is None else work.now + limit,
+        parked=None if limit is None else "timer",
     )  # fmt: skip
 
 

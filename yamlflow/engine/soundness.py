@@ -1,4 +1,4 @@
-"""Whether steps can ever come to an end: needs that name nobody or run in a circle would keep a run waiting for ever. Pure.
+"""Whether steps can ever come to an end: a need on nobody, or on a circle, would keep a run waiting for ever. Pure.
 
 ``validate`` says the same and more, with better words; this is what nothing gets past, neither a package that a program
 starts nor a step that an executor emits.
@@ -58,7 +58,8 @@ def graph_problems(group: Group) -> list[Problem]:
     stuck = [] if found else circle(needs)
     if stuck:
         pointer: Pointer = (*group.steps[stuck[0]].pointer, "needs")
-        found.append(Problem(message=f"the steps need one another in a circle: {', '.join(stuck[:10])}", pointer=pointer))
+        message = f"the steps need one another in a circle: {', '.join(stuck[:10])}"
+        found.append(Problem(message=message, pointer=pointer))
     return found
 
 
@@ -103,7 +104,7 @@ def language() -> Schema:
 
 
 def emitted_error(emitted: Sequence[Emitted], emitter: Iterable[str]) -> Error | None:
-    """Why steps that an executor emitted cannot be steps; None when they can. ``emitter`` are the names of their own."""
+    """Why steps that an executor emitted cannot be steps; None when they can. ``emitter``: what they may call it."""
     own = set(emitter)
     keys = {one.key for one in emitted}
     graph: dict[str, list[str]] = {}

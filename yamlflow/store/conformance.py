@@ -206,10 +206,11 @@ class StoreConformance:
         assert (row.status, row.epoch, row.attempt, row.worker, row.leased_until) == ("running", 1, 1, "w", 1000)
         assert store.steps_at(run.key, [row.path]) == [row]
 
-    def test_a_claim_of_the_engines_own_work_counts_no_attempt(self, store: Store) -> None:
+    def test_a_claim_of_the_engines_own_work_counts_no_attempt_and_no_start(self, store: Store) -> None:
         run = self.add_run(store)
-        self.add_steps(store, run, phase="gate")
-        assert self.claim(store)[0].attempt == 0
+        self.add_steps(store, run, phase="gate", started_at=3)
+        (row,) = self.claim(store)
+        assert (row.attempt, row.started_at) == (0, 3)
 
     def test_a_step_is_claimed_once(self, store: Store) -> None:
         run = self.add_run(store)

@@ -46,8 +46,8 @@ select queue from names where queue is not null
 """
 CLAIM = f"""
 update steps
-set status = 'running', epoch = epoch + 1, worker = ?, leased_until = ?, started_at = ?,
-    attempt = attempt + (phase = 'run')
+set status = 'running', epoch = epoch + 1, worker = ?, leased_until = ?,
+    started_at = case when phase = 'run' then ? else started_at end, attempt = attempt + (phase = 'run')
 where id in (
     select id from steps indexed by steps_ready
     where status = 'ready' and parked is null and queue = ? {{kinds}}
