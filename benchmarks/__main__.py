@@ -41,7 +41,10 @@ def independent(count: int) -> str:
 
 def fan_out(count: int) -> str:
     """A ``for_each`` and a join."""
-    steps = {"each": {"kind": "noop", "for_each": f"${{{{ range({count}) }}}}"}, "join": {"kind": "noop", "needs": "each"}}
+    steps = {
+        "each": {"kind": "noop", "for_each": f"${{{{ range({count}) }}}}"},
+        "join": {"kind": "noop", "needs": "each"},
+    }
     return json.dumps({"yamlflow": 1, "name": "fan-out", "steps": steps})
 
 

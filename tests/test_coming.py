@@ -21,7 +21,11 @@ STEP = "steps:\n  a:\n    kind: noop\n"
         (HEAD + "concurrency: {key: k}\n" + STEP, "x.yaml:3:1: concurrency", "`concurrency`"),
         (HEAD + "retention: {finished: 7d}\n" + STEP, "x.yaml:3:1: retention", "`retention`"),
         (HEAD + "schedule: [{cron: '0 5 * * *'}]\n" + STEP, "x.yaml:3:1: schedule", "`schedule`"),
-        (HEAD + "steps:\n  g:\n    steps:\n      - kind: approval\n", "x.yaml:6:15: steps.g.steps[0].kind", '"approval"'),
+        (
+            HEAD + "steps:\n  g:\n    steps:\n      - kind: approval\n",
+            "x.yaml:6:15: steps.g.steps[0].kind",
+            '"approval"',
+        ),
     ],
 )
 def test_what_is_still_to_come_is_refused(text: str, place: str, what: str) -> None:

@@ -92,13 +92,16 @@ def test_an_expression_in_run_text_is_refused_with_a_remedy_to_paste(tmp_path: P
 
 @pytest.mark.parametrize("size", [131_071, 131_072, 3_000_000])
 def test_a_value_too_large_for_the_environment_points_to_stdin(tmp_path: Path, size: int) -> None:
-    text = "yamlflow: 1\nname: x\ninputs: {v: {type: string}}\nsteps:\n  a: {run: 'true', env: {V: '${{ inputs.v }}'}}\n"
+    text = (
+        "yamlflow: 1\nname: x\ninputs: {v: {type: string}}\nsteps:\n  a: {run: 'true', env: {V: '${{ inputs.v }}'}}\n"
+    )
     runtime = Runtime(f"sqlite:///{tmp_path}/y.db")
     with runtime:
         run = runtime.start(loaded(document.read(text)), {"v": "x" * size})
         runtime.run_workers(lambda: (row := runtime.run(run.id)) is not None and row.ended_at is not None)
         row = runtime.step(run.id, "a")
-        assert row is not None and row.error is not None
+        assert row is not None
+        assert row.error is not None
         error = json.loads(row.error)
     assert error["code"] == "bad_input"
     assert "stdin:" in error["message"]
@@ -148,10 +151,18 @@ def test_a_secret_appears_nowhere_in_what_is_kept(tmp_path: Path, monkeypatch: p
 def test_the_environment_of_a_step_holds_only_what_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNASKED_FOR", "leak")
     monkeypatch.setenv("ASKED_FOR", "passed")
-    text = "yamlflow: 1\nname: x\npass_env: [ASKED_*]\nsteps:\n  a: {run: env}\noutputs: '${{ steps.a.result.stdout }}'\n"
+    text = (
+        "yamlflow: 1\nname: x\npass_env: [ASKED_*]\nsteps:\n  a: {run: env}\noutputs: '${{ steps.a.result.stdout }}'\n"
+    )
     status, result, runtime = play(tmp_path, text, {})
     with runtime:
         names = {line.partition("=")[0] for line in result.splitlines()}
     assert status == "succeeded"
-    assert "ASKED_FOR" in names and "UNASKED_FOR" not in names
-    assert names <= set(os.environ) | {name for name in names if name.startswith("YAMLFLOW_")} | {"PWD", "SHLVL", "_", "OLDPWD"}
+    assert "ASKED_FOR" in names
+    assert "UNASKED_FOR" not in names
+    assert names <= set(os.environ) | {name for name in names if name.startswith("YAMLFLOW_")} | {
+        "PWD",
+        "SHLVL",
+        "_",
+        "OLDPWD",
+    }

@@ -102,6 +102,11 @@ class Desk:
             self.nap()
         raise AssertionError("it does not happen")
 
+    def running(self, path: str) -> None:
+        """Turn until a step's executor has begun."""
+        self.turns(lambda: self.status(path) == "running")
+        self.hold.wait_for(self.hold.begun, path)
+
     def nap(self) -> None:
         """Until an outcome comes in, or a moment has passed."""
         threading.Event().wait(0.005)
@@ -142,7 +147,7 @@ def test_as_many_steps_run_at_once_as_there_are_slots() -> None:
     with desk(slots=3) as one:
         one.start(THREE)
         one.worker.turn()
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.hold.wait_for(one.hold.begun, "a", "b", "c")
         assert one.status("d") == "ready"
         one.hold.of(one.hold.go, "b").set()
@@ -172,7 +177,7 @@ def test_coroutines_share_one_loop() -> None:
 def test_a_lease_is_renewed_while_its_step_goes_on() -> None:
     with desk() as one:
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         for _ in range(20):
             one.clock.advance(10_000)
             one.worker.turn()
@@ -186,7 +191,7 @@ def test_a_lease_is_renewed_while_its_step_goes_on() -> None:
 def test_a_worker_that_slept_keeps_the_leases_that_nobody_took() -> None:
     with desk() as one:
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.clock.advance(3_600_000)
         one.worker.turn()
         assert (one.row("a").epoch, one.row("a").lost) == (1, 0)
@@ -197,7 +202,7 @@ def test_a_step_whose_lease_another_worker_took_is_told_to_stop_and_its_outcome_
     clock = FakeClock()
     with desk(url, clock=clock, name="one") as one, desk(url, clock=clock, name="two") as two:
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         clock.advance(60_000)
         two.turns(lambda: two.row("a").worker == "two")
         assert one.row("a").lost == 1
@@ -243,7 +248,7 @@ def test_a_plain_function_is_over_at_its_deadline_whatever_it_still_does() -> No
     with desk(slots=1) as one:
         one.hold.heeds = False
         one.start("steps: {a: {kind: hold, timeout: 10s}, b: {kind: noop}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.clock.advance(9_999)
         one.worker.turn()
         assert one.status("a") == "running"
@@ -260,7 +265,7 @@ def test_a_plain_function_is_over_at_its_deadline_whatever_it_still_does() -> No
 def test_a_worker_that_stops_hands_back_what_is_in_hand_unspent() -> None:
     with desk() as one:
         one.start("steps: {a: {kind: hold}, b: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.worker.drain(0)
         assert (one.status("a"), one.row("a").attempt, one.row("a").lost) == ("ready", 0, 0)
         assert "step.released" in one.kinds("a")
@@ -270,7 +275,7 @@ def test_a_worker_that_stops_hands_back_what_is_in_hand_unspent() -> None:
 def test_a_worker_that_stops_reports_what_has_ended_already() -> None:
     with desk() as one:
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.hold.of(one.hold.go, "a").set()
         for _ in range(1000):
             if not one.worker._inbox.empty():
@@ -283,7 +288,7 @@ def test_a_worker_that_stops_reports_what_has_ended_already() -> None:
 def test_a_worker_that_drains_takes_nothing_new_and_lets_what_runs_end() -> None:
     with desk(slots=1) as one:
         one.start("steps: {a: {kind: hold}, b: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.hold.of(one.hold.go, "a").set()
         one.worker.drain(10_000)
         assert (one.status("a"), one.status("b")) == ("succeeded", "ready")
@@ -327,7 +332,7 @@ def test_the_steps_of_a_worker_that_died_are_offered_at_once(tmp_path: Path) -> 
     with desk(url, clock=clock, name="one") as one, desk(url, clock=clock, name="two") as two:
         one.worker.open()
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         two.worker.open()
         two.worker.turn()
         assert two.row("a").worker == "one"
@@ -365,7 +370,7 @@ def test_an_outcome_survives_a_turn_that_failed_and_is_recorded_once(how: str) -
     store = Shaky()
     with desk(store) as one:
         one.start("steps: {a: {kind: hold}, b: {kind: hold, needs: a}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         one.hold.of(one.hold.go, "a").set()
         for _ in range(1000):
             if not one.worker._inbox.empty():
@@ -399,7 +404,7 @@ def test_a_worker_whose_store_stays_away_ends_with_the_store_s_own_error() -> No
     store = Shaky()
     with desk(store) as one:
         one.start("steps: {a: {kind: hold}}")
-        one.turns(lambda: one.status("a") == "running")
+        one.running("a")
         store.fail = ["", "before", "before", "before"]
         with pytest.raises(StoreUnavailable, match="reached"):
             one.runtime.run_workers()

@@ -68,9 +68,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     given = call.input if node.literal else lookup.render(call.input)
     timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
     deadline = None if timeout is None else bench.clock.steady() + timeout
-    log = FileLog(
-        lambda: log_file(bench.home, run.id, run.execution, row.path, row.attempt), masking, bench.limits.log
-    )
+    log = FileLog(lambda: log_file(bench.home, run.id, run.execution, row.path, row.attempt), masking, bench.limits.log)
     step = node.step
     context = StepContext(
         input=given,
@@ -138,5 +136,3 @@ def run_info(run: RunRow) -> RunInfo:
         id=run.id, execution=run.execution, name=run.name or run.package, package=run.package, version=run.version,
         metadata=json.loads(run.metadata), started_at=run.started_at or run.created_at,
     )  # fmt: skip
-
-

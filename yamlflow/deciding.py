@@ -43,7 +43,9 @@ def stored(bench: Bench, value: Json) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if len(text.encode()) > bench.limits.result:
         size = len(text.encode())
-        raise Permanent("bad_result", f"the outputs have {size} bytes, the limit is {bench.limits.result}; keep an artifact")
+        raise Permanent(
+            "bad_result", f"the outputs have {size} bytes, the limit is {bench.limits.result}; keep an artifact"
+        )
     return text
 
 
@@ -109,5 +111,3 @@ def until(lookup: Lookup) -> Report:
     result = last_result(lookup.place)
     done = lookup.holds(loop.until, result=result, iteration=lookup.row.children)
     return Repeated(done=done, result=json.dumps(result, separators=(",", ":"), ensure_ascii=False))
-
-

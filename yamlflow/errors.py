@@ -1,21 +1,21 @@
 """Every error yamlflow raises on purpose, split by whose fault it is. Nothing here reads a file, a clock or a store.
 
-    YamlflowError
-    ├── UserError               what somebody wrote is wrong (exit status 2)
-    │   ├── InvalidPackage      the YAML of a package; carries every problem found, each with its place
-    │   ├── InvalidInput        a run's inputs, a signal's data, an answer's form
-    │   ├── UnknownName         a run, package, step or kind that is not there
-    │   ├── RunExists           a run id that is in use
-    │   ├── NotAllowed          a command that the state forbids: a retry of what has not failed
-    │   └── PluginError         a plugin that cannot be imported, or claims a kind twice
-    ├── StepFault               a step failed; raised by executors, caught by the worker, kept as the step's ``error``
-    │   ├── Retryable
-    │   └── Permanent
-    ├── Canceled                raised inside an executor that asked for it when its step was canceled
-    └── StoreError              the store cannot be used (exit status 4)
-        ├── StoreUnavailable    locked, read-only, full, unreachable
-        ├── StoreCorrupt        not a database, or a damaged one
-        └── StoreTooNew         written by a newer yamlflow
+YamlflowError
+├── UserError               what somebody wrote is wrong (exit status 2)
+│   ├── InvalidPackage      the YAML of a package; carries every problem found, each with its place
+│   ├── InvalidInput        a run's inputs, a signal's data, an answer's form
+│   ├── UnknownName         a run, package, step or kind that is not there
+│   ├── RunExists           a run id that is in use
+│   ├── NotAllowed          a command that the state forbids: a retry of what has not failed
+│   └── PluginError         a plugin that cannot be imported, or claims a kind twice
+├── StepFault               a step failed; raised by executors, caught by the worker, kept as the step's ``error``
+│   ├── Retryable
+│   └── Permanent
+├── Canceled                raised inside an executor that asked for it when its step was canceled
+└── StoreError              the store cannot be used (exit status 4)
+    ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreCorrupt        not a database, or a damaged one
+    └── StoreTooNew         written by a newer yamlflow
 """
 
 from __future__ import annotations

@@ -105,7 +105,9 @@ class Lookup:
     def node_at(self, path: str) -> Node | None:
         """The node at a path of this run."""
         root = self._emitted_root()
-        if root is not None and (path == root.path or path.startswith((f"{root.path}/", f"{root.path}[", f"{root.path}@"))):
+        if root is not None and (
+            path == root.path or path.startswith((f"{root.path}/", f"{root.path}[", f"{root.path}@"))
+        ):
             assert root.definition is not None
             fragment = self.plan.fragment(root.definition, json.loads(root.definition), parent_path(root.path) or "")
             return fragment.node(root.path, path)
@@ -202,5 +204,3 @@ def known_secrets(lookup: Lookup) -> list[str]:
     """The values of all secrets of the package that are set: none of them may appear anywhere."""
     values = (lookup.bench.secret(name) for name in lookup.plan.package.secrets)
     return [value for value in values if value]
-
-

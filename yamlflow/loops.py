@@ -47,7 +47,9 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
     rows += [dict(one) for one in include or () if dict(one) not in rows]
     keys = [",".join(map(part_text, row.values())) for row in rows]
     refuse_doubles(keys)
-    return tuple((key, {"matrix": row, "index": index}) for index, (key, row) in enumerate(zip(keys, rows, strict=True)))
+    return tuple(
+        (key, {"matrix": row, "index": index}) for index, (key, row) in enumerate(zip(keys, rows, strict=True))
+    )
 
 
 def fits(row: Mapping[str, Json], pattern: Mapping[str, Json]) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .outcome import Json
-from .spec import EMPTY, NO_RETRY, Call, FanOut, Group, Matrix, Need, Package, Repeat, Retry, Step, step_from
+from .spec import NO_RETRY, Call, FanOut, Group, Matrix, Need, Package, Repeat, Retry, Step, step_from
 from .template import has_expression
 
 #: Kinds of the engine that hold no worker while they wait, and take neither default ``retry`` nor ``timeout``.
@@ -219,7 +219,9 @@ class Plan:
             inherited_queue=queue,
             priority=step.priority if step.priority is not None else above.priority if above else 0,
             retry=(step.retry or (defaults.retry if works else None) or NO_RETRY) if not looped else NO_RETRY,
-            timeout=None if looped else step.timeout or (kind.step.timeout if kind else defaults.timeout if works else None),
+            timeout=None
+            if looped
+            else step.timeout or (kind.step.timeout if kind else defaults.timeout if works else None),
             kill_grace=first(step.kill_grace, above.kill_grace if above else None, defaults.kill_grace, 10_000),
             env=(*(above.env if above else ()), *layers(path, step, kind.step if kind else None)),
             inputs=None if looped or kind is None else kind.inputs,

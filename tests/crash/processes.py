@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: A plugin whose steps leave a mark outside the store when they start and when they are done.
-WITNESS = '''
+WITNESS = """
 import os, time
 from yamlflow import StepContext, executor
 
@@ -27,7 +27,7 @@ def mark(step, word):
     handle = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, f"{word} {step.step.path}\\n".encode())
     os.close(handle)
-'''
+"""
 
 
 class Project:

@@ -23,7 +23,9 @@ def test_two_workers_and_a_start_share_the_work(tmp_path: Path) -> None:
     assert [worker.returncode for worker in workers] == [0, 0], outputs
     assert "locked" not in "".join(outputs)
     assert project.starts() == dict.fromkeys(graph, 1)
-    names = project.query("select count(distinct json_extract(payload, '$.worker')) from events where kind = 'step.leased'")
+    names = project.query(
+        "select count(distinct json_extract(payload, '$.worker')) from events where kind = 'step.leased'"
+    )
     assert names == [(2,)], "one worker did everything"
 
 
@@ -45,7 +47,9 @@ def test_a_worker_stopped_past_its_lease_is_fenced_and_its_processes_are_killed(
     project.wait_until(lambda: not Path(f"/proc/{pid}").exists(), seconds=20)
     ended = project.query("select count(*) from events where kind = 'step.succeeded' and step = 'a'")
     assert ended == [(1,)]
-    assert project.query("select epoch, json_extract(result, '$.stdout') from steps where path = 'a'") == [(2, "second\n")]
+    assert project.query("select epoch, json_extract(result, '$.stdout') from steps where path = 'a'") == [
+        (2, "second\n")
+    ]
     for worker in (first, second):
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=20)

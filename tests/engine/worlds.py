@@ -12,12 +12,12 @@ from typing import Any
 
 from yamlflow import document
 from yamlflow.deciding import decide
-from yamlflow.lookup import Bench
 from yamlflow.engine import commands
 from yamlflow.engine.follow import settle
 from yamlflow.engine.leasing import Wanted, lease
 from yamlflow.engine.retry import retry
 from yamlflow.errors import NotAllowed
+from yamlflow.lookup import Bench
 from yamlflow.outcome import Emitted, Error, Failed, Succeeded, Waiting
 from yamlflow.packages import Loaded, Plans
 from yamlflow.plan import Plan, child_path

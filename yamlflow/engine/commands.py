@@ -397,5 +397,17 @@ def pause_queue(work: Work, name: str, *, paused: bool) -> None:
     work.tx.put_queue(known._replace(paused=int(paused)))
 
 
-__all__ = ["over_limit", "PlanSource", "cancel", "declare_queues", "expire", "pause", "pause_queue", "release",
-           "report", "start", "transact", "wake"]  # fmt: skip
+__all__ = [
+    "PlanSource",
+    "cancel",
+    "declare_queues",
+    "expire",
+    "over_limit",
+    "pause",
+    "pause_queue",
+    "release",
+    "report",
+    "start",
+    "transact",
+    "wake",
+]  # fmt: skip

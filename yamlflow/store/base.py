@@ -182,9 +182,7 @@ class Reader(Protocol):
     ) -> list[StepRow]:
         """The children of a step, in order; with ``limit`` only the first, with ``statuses`` only those that have one."""
 
-    def events(
-        self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None
-    ) -> list[EventRow]:
+    def events(self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
         """A run's log after an event number, or a step's part of it; of all runs (None) after a time."""
 
     def artifacts(self, run: int, step: int | None = None) -> list[ArtifactRow]:

@@ -99,7 +99,8 @@ class StoreConformance:
         for thread in threads:
             thread.join()
         after = store.run_at(run.key)
-        assert after is not None and after.steps == 100
+        assert after is not None
+        assert after.steps == 100
 
     def test_the_version_changes_with_every_commit(self, store: Store) -> None:
         before = store.version()
@@ -118,7 +119,8 @@ class StoreConformance:
         second = self.add_run(store, execution=2)
         assert store.find_run("r") == second
         first = store.find_run("r", 1)
-        assert first is not None and first.execution == 1
+        assert first is not None
+        assert first.execution == 1
 
     def test_runs_are_listed_newest_first_and_by_page(self, store: Store) -> None:
         rows = [self.add_run(store, f"r{n}", metadata='{"n": "%d"}' % (n % 2)) for n in range(5)]
@@ -154,7 +156,9 @@ class StoreConformance:
         paths = ["", "a", "a/b", "a[0]", "a[0]/b", "a@finally", "a@finally/_1", "ab", "ab/c", "b", "a0"]
         with store.transaction() as tx:
             first = tx.reserve(len(paths))
-            tx.insert_steps([new_step(id=first + n, run=run.key, path=path, parent=None) for n, path in enumerate(paths)])
+            tx.insert_steps(
+                [new_step(id=first + n, run=run.key, path=path, parent=None) for n, path in enumerate(paths)]
+            )
             assert [row.path for row in tx.below(run.key, "a")] == paths[1:7]
             assert [row.path for row in tx.below(run.key, "")] == paths
         assert [row.path for row in store.tree(run.key, "a")] == paths[1:7]
@@ -342,7 +346,10 @@ class StoreConformance:
     def test_workers_that_hold_leases_are_known(self, store: Store) -> None:
         run = self.add_run(store)
         self.add_steps(store, run)
-        idle, busy = WorkerRow("idle", "host", 1, "boot", None, 1, 2, "running"), WorkerRow("w", "h", 2, "b", None, 1, 2, "running")
+        idle, busy = (
+            WorkerRow("idle", "host", 1, "boot", None, 1, 2, "running"),
+            WorkerRow("w", "h", 2, "b", None, 1, 2, "running"),
+        )
         with store.transaction() as tx:
             tx.put_worker(idle)
             tx.put_worker(busy)
@@ -367,6 +374,8 @@ class StoreConformance:
             tx.put_records("pkg", [Record(collection="c", key="k", data={})])
             tx.remove_run(run.key)
         assert store.find_run("gone") is None
-        assert store.events(run.key) == [] and store.artifacts(run.key) == [] and store.tree(run.key) == []
+        assert store.events(run.key) == []
+        assert store.artifacts(run.key) == []
+        assert store.tree(run.key) == []
         assert store.tree(other.key) == kept
         assert store.package("digest") is not None

@@ -313,9 +313,7 @@ class SqliteStore:
             rows = below(self._db, run, path, f"and parent = {int(parent)} {some}", limit)
         return sorted(rows, key=lambda row: (row.ordinal, row.id))
 
-    def events(
-        self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None
-    ) -> list[EventRow]:
+    def events(self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
         if run is None:
             rows = self._all("select * from events where at > ? order by at, run, seq limit ?", (after, limit))
         elif step is not None:
@@ -332,7 +330,9 @@ class SqliteStore:
         return [ArtifactRow._make(row) for row in rows]
 
     def package(self, digest: str) -> PackageRow | None:
-        return next((PackageRow._make(row) for row in self._all("select * from packages where digest = ?", (digest,))), None)
+        return next(
+            (PackageRow._make(row) for row in self._all("select * from packages where digest = ?", (digest,))), None
+        )
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
         counts = {
