@@ -91,14 +91,18 @@ class Project:
         return existing([self.root / "plugins", *self.settings.get("plugins", ()), *around])
 
     def prepare(self) -> None:
-        """Make the folder for the project's state, which no version control should take in."""
+        """Make the folder for the project's state, which no version control should take in. ``StoreUnavailable``."""
         if not self.owns_store:
             return
         folder = self.root / STATE
-        folder.mkdir(parents=True, exist_ok=True)
         ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as wrong:
+            remedy = "change the folder's permissions, or name another place with --store"
+            raise StoreUnavailable(f"{near(folder)}: nothing can be written there: {wrong.strerror}; {remedy}") from wrong
 
 
 def existing(folders: Iterable[Path]) -> list[Path]:

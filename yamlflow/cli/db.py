@@ -47,11 +47,15 @@ def file_of(ctx: click.Context) -> tuple[Path, str]:
 @contextmanager
 def connected(path: Path, url: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """A plain connection to the store's file, whatever state it is in."""
-    from ..store.connection import explained
+    from ..store.connection import connect_to_read, explained
 
-    uri = f"{path.absolute().as_uri()}?mode={'rw' if write else 'ro'}"
-    with explained(url), closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as connection:
-        yield connection
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with explained(url):
+        connection = (
+            sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None) if write else connect_to_read(path, url)
+        )
+        with closing(connection):
+            yield connection
 
 
 @member("status", ("yamlflow db status", "size, schema, how many runs"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UnknownName
+from ..errors import StoreUnavailable, UnknownName
 from ..project import Project, open_project
 from .common import flags_of
 
@@ -77,30 +77,55 @@ def run_remedy(given: str, known: Sequence[str]) -> str:
 
 
 @contextmanager
-def looking(ctx: click.Context) -> Iterator[Archive]:
-    """The store to look at; where there is none yet, an empty one, and nothing is made."""
+def looking(ctx: click.Context, *, new: bool = False) -> Iterator[Archive]:
+    """The store to look at; where there is none yet, an empty one, and nothing is made.
+
+    ``StoreUnavailable`` when it was named with ``--store`` and is not there, unless it is to be made (``new``).
+    """
     from ..packages import Plans
-    from ..store.connection import path_of
-    from ..store.sqlite import SqliteStore
+    from ..store.connection import file_of
 
     project = project_of(ctx)
-    url = project.store
-    file = Path(url.removeprefix("sqlite:///"))
-    store = SqliteStore(url) if file.exists() else EmptyStore(url)
-    home = Path(path_of(url)).absolute().parent if file.exists() else file.absolute().parent
-    try:
-        yield Archive(project=project, store=store, plans=Plans(store), home=home)
-    finally:
-        store.close()
+    file = file_of(project.store)
+    with store_to_read(file, project.store, named=not new and is_named(ctx)) as store:
+        yield Archive(project=project, store=store, plans=Plans(store), home=file.absolute().parent)
 
 
-def EmptyStore(url: str) -> Any:
-    """A store without rows that goes by the name of one that is not there yet."""
+@contextmanager
+def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
+    """A store that is there, an empty one in its place, or one that cannot be written opened for reading only."""
+    import os
+    from contextlib import closing
+
+    from ..store.connection import connect_to_read, trouble_at
     from ..store.sqlite import SqliteStore
 
-    store = SqliteStore("sqlite:///:memory:")
-    store.url = url
-    return store
+    if os.path.isdir(file):
+        raise StoreUnavailable(f"{url}: {trouble_at(file)}")
+    if not file.exists():
+        if named:
+            raise no_store(url)
+        with closing(SqliteStore("sqlite:///:memory:")) as empty:
+            empty.url = url
+            yield empty
+    elif trouble_at(file):
+        with closing(connect_to_read(file, url)) as connection:
+            lent = SqliteStore(connection)
+            lent.url = url
+            yield lent
+    else:
+        with closing(SqliteStore(url)) as store:
+            yield store
+
+
+def is_named(ctx: click.Context) -> bool:
+    """Whether somebody named the store for this one call."""
+    return bool(flags_of(ctx).get("store"))
+
+
+def no_store(url: str) -> StoreUnavailable:
+    """Nothing is where ``--store`` points."""
+    return StoreUnavailable(f"{url}: there is no store there; `yamlflow run FILE --store …` makes one")
 
 
 @contextmanager
@@ -113,11 +138,15 @@ def working(
     new: bool = False,
     **settings: Any,
 ) -> Iterator[Runtime]:
-    """A runtime on the project's store. ``UnknownName`` when there is none yet, unless a ``new`` one may be made."""
+    """A runtime on the project's store. When there is none yet, and no ``new`` one may be made, ``UnknownName``, or
+    ``StoreUnavailable`` where it was named with ``--store``.
+    """
     from ..runtime import Runtime
     from ..secrets import Secrets
 
     if not new and not Path(project.store.removeprefix("sqlite:///")).exists():
+        if is_named(ctx):
+            raise no_store(project.store)
         raise UnknownName(f"{project.store} holds no runs yet; `yamlflow run FILE` starts one")
     project.prepare()
     with Runtime(

@@ -76,7 +76,7 @@ def worker(
 
     project = project_of(ctx)
     said = Saying(quiet)
-    with looking(ctx) as archive:
+    with looking(ctx, new=True) as archive:
         plugins = plugins_for(ctx, project, live_runs(archive.store))
     with working(
         ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,14 @@ CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
     ("locked", StoreUnavailable, "another program holds it locked; nothing was lost, try again when it is done"),
     ("readonly", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
     ("read-only", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
+    ("attempt to write", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
     ("full", StoreUnavailable, "the disk is full; nothing was lost, free some space and resume"),
     ("unable to open", StoreUnavailable, "the folder is missing or may not be entered"),
     ("disk i/o", StoreUnavailable, "the disk reports an error; nothing that was acknowledged is lost"),
 )
+#: Messages whose cause is seen by looking at the path.
+SEEN_AT_PATH = frozenset({"readonly", "read-only", "attempt to write", "unable to open"})
+ELSEWHERE = "change its permissions, or name another place with --store"
 
 
 @contextmanager
@@ -35,7 +40,8 @@ def explained(url: str) -> Iterator[None]:
         text = str(error)
         for word, kind, remedy in CAUSES:
             if word in text.lower():
-                raise kind(f"{url}: {text}: {remedy}") from error
+                seen = trouble_at(file_of(url)) if word in SEEN_AT_PATH else ""
+                raise kind(f"{url}: {seen}" if seen else f"{url}: {text}: {remedy}") from error
         raise
 
 
@@ -86,11 +92,66 @@ def refuse_foreign(connection: sqlite3.Connection, url: str) -> None:
 
 
 def path_of(url: str) -> str:
-    """The file that a ``sqlite:///`` URL or a plain path names; ``:memory:`` stays as it is."""
+    """The file that a ``sqlite:///`` URL or a plain path names, its folder made; ``:memory:`` stays as it is.
+
+    ``StoreUnavailable`` where no file can be: the path is a folder, or its folder cannot be made.
+    """
     path = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url
     if path == ":memory:":
         return path
     if not path or path.startswith("sqlite:"):
         raise StoreUnavailable(f"{url}: write sqlite:///folder/file.db, with three slashes (four for an absolute path)")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(path).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as wrong:
+        raise StoreUnavailable(f"{url}: the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}") from wrong
+    if os.path.isdir(path):
+        raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
     return path
+
+
+def file_of(url: str) -> Path:
+    """The file that a URL or path names, without a look at it."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def trouble_at(path: Path) -> str:
+    """Why no store can be opened or written at a path, and what to do; "" when nothing is seen there."""
+    folder = path.absolute().parent
+    if os.path.isdir(path):
+        return f"this is a folder; name a file in it: {path / 'yamlflow.db'}"
+    if not os.path.isdir(folder):
+        return f"{folder} is {'a file, not a folder' if os.path.exists(folder) else 'no folder that is there'}"
+    if not os.access(folder, os.X_OK):
+        return f"the folder {folder} may not be entered; {ELSEWHERE}"
+    if not os.path.exists(path):
+        return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
+    for mode, word in ((os.R_OK, "read"), (os.W_OK, "written to")):
+        if not os.access(path, mode):
+            return f"the file may not be {word}; {ELSEWHERE}"
+    return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
+
+
+def connect_to_read(path: Path, url: str) -> sqlite3.Connection:
+    """A connection that writes nothing, also where nothing can be written.
+
+    In such a folder a database in WAL mode is opened as one that nobody changes; what is left in its WAL could not be
+    seen then, so with one it is refused.
+    """
+    uri = path.absolute().as_uri()
+    with explained(url):
+        connection = _opened(f"{uri}?mode=ro")
+        try:
+            connection.execute("select count(*) from sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            wal = path.with_name(f"{path.name}-wal")
+            if not os.access(path, os.R_OK) or (wal.exists() and wal.stat().st_size):
+                raise
+            connection = _opened(f"{uri}?mode=ro&immutable=1")
+    return connection
+
+
+def _opened(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT / 1000, isolation_level=None, check_same_thread=False)
