@@ -79,7 +79,6 @@ def test_an_axis_that_is_no_list_is_bad_input() -> None:
         combinations({"x": 5}, (), ())
 
 
-@pytest.mark.xfail(reason="Python takes 1 and true for equal", strict=True)
 def test_one_and_true_are_two_values() -> None:
     assert [key for key, _ in combinations({"x": [1, True]}, (), [{"x": True}])] == ["1"]
 

@@ -186,9 +186,7 @@ def lost(step: StepRow, *, now: int) -> StepRow:
         message = f"its worker was lost {losses} times in a row"
         error = Error(code="worker_lost", message=message, step=step.path, attempt=step.attempt, permanent=True)
         return ended(step._replace(lost=losses), "fail", now=now, error=error)
-    return moved(
-        step, "lose", lost=losses, attempt=max(0, step.attempt - 1), worker=None, leased_until=None
-    )
+    return moved(step, "lose", lost=losses, attempt=max(0, step.attempt - 1), worker=None, leased_until=None)
 
 
 def released(step: StepRow, *, now: int) -> StepRow:

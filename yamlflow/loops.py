@@ -44,7 +44,7 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
     refuse_too_many(total)
     rows = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())] if axes else []
     rows = [row for row in rows if not any(fits(row, one) for one in exclude or ())]
-    rows += [dict(one) for one in include or () if dict(one) not in rows]
+    rows += [dict(one) for one in include or () if not any(same(dict(one), row) for row in rows)]
     keys = [",".join(map(part_text, row.values())) for row in rows]
     refuse_doubles(keys)
     return tuple(
@@ -54,7 +54,12 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
 
 def fits(row: Mapping[str, Json], pattern: Mapping[str, Json]) -> bool:
     """Whether a combination has all the values that a pattern names."""
-    return all(name in row and row[name] == value for name, value in pattern.items())
+    return all(name in row and same(row[name], value) for name, value in pattern.items())
+
+
+def same(one: Json, other: Json) -> bool:
+    """Whether two JSON values are the same; to Python 1 and true are."""
+    return one == other and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def part_text(value: Json) -> str:

@@ -1,11 +1,11 @@
 """The composition root: a store, plugins and a worker put together, for the command line and for programs.
 
-    rt = Runtime(store="sqlite:///var/hello.db")
-    rt.register(echo)
-    rt.register(Package.load("hello.yaml"))
-    run = rt.start("hello", {"message": "hi"})
-    rt.run_until_idle()
-    rt.result(run.id, "root")
+rt = Runtime(store="sqlite:///var/hello.db")
+rt.register(echo)
+rt.register(Package.load("hello.yaml"))
+run = rt.start("hello", {"message": "hi"})
+rt.run_until_idle()
+rt.result(run.id, "root")
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ class Runtime:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -225,10 +227,13 @@ class Runtime:
         """One transaction of the engine on this runtime's store."""
         return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
 
-    def cancel(self, run_id: str, step: str = "", *, reason: str = "", by: str = "") -> bool:
-        """Cancel a run, or a step of it; False when it has ended already. ``UnknownName``."""
+    def cancel(self, run_id: str, step: str = "", *, reason: str = "", by: str = "", force: bool = False) -> bool:
+        """Cancel a run, or a step of it; False when it has ended already. ``UnknownName``.
+
+        With ``force`` not even handlers run.
+        """
         with self.transaction() as work:
-            return commands.cancel(work, self._run(work, run_id), step, reason=reason, by=by)
+            return commands.cancel(work, self._run(work, run_id), step, reason=reason, by=by, force=force)
 
     def retry(self, run_id: str, step: str = "", *, by: str = "") -> list[str]:
         """Let what failed or was canceled begin anew; the paths that do. ``NotAllowed``, ``UnknownName``."""

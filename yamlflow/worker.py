@@ -144,7 +144,14 @@ class Worker:
     def _row(self, status: str) -> WorkerRow:
         lock = str(self._sign.path) if self._sign else None
         return WorkerRow(
-            self.name, self._here.host, os.getpid(), self._here.boot, lock, self._started, self.bench.clock.now(), status
+            self.name,
+            self._here.host,
+            os.getpid(),
+            self._here.boot,
+            lock,
+            self._started,
+            self.bench.clock.now(),
+            status,
         )
 
     def wake_up(self) -> None:
@@ -231,7 +238,9 @@ class Worker:
         return min(times, default=self.bench.clock.now() + 3600 * SECOND)
 
     def _next_deadline(self, steady: int) -> int:
-        deadlines = [attempt.deadline for _, _, attempt in self._busy.values() if attempt and attempt.deadline is not None]
+        deadlines = [
+            attempt.deadline for _, _, attempt in self._busy.values() if attempt and attempt.deadline is not None
+        ]
         return min(deadlines) - steady if deadlines else 3600 * SECOND
 
     # -- reporting

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from yamlflow.engine import commands
 from yamlflow.errors import NotAllowed, UnknownName
-from yamlflow.outcome import Succeeded
+from yamlflow.outcome import Error, Failed, Succeeded
 
 from .stage import Stage
+from .worlds import World
 
 FLOW = """
 steps:
@@ -245,3 +247,34 @@ def test_pausing_twice_is_harmless_and_an_ended_run_cannot_be_paused(stage: Stag
     assert len(stage.events("run.paused")) == 1
     with pytest.raises(NotAllowed, match="ended"):
         stage.runtime.pause(stage.run_id)
+
+
+def test_a_cancel_by_force_ends_even_handlers_and_shields() -> None:
+    steps = {"a": {"kind": "noop", "shield": True}}
+    world = World({"yamlflow": 1, "name": "forced", "steps": steps, "finally": [{"kind": "noop"}, {"kind": "noop"}]})
+    world.lease(4)
+    with world.transact() as work:
+        commands.cancel(work, work.run(world.run.key), reason="now", force=True)
+    (lease,) = world.leases
+    world.report(lease, Failed(error=Error(code="stopped", message="told to")))
+    assert {row.path: row.status for row in world.rows()} == {"": "canceled", "a": "canceled"}
+    world.runtime.close()
+
+
+def test_a_cancel_by_force_ends_handlers_that_run() -> None:
+    handlers = {"finally": {"last": {"kind": "noop"}, "never": {"kind": "noop", "needs": "last"}}}
+    world = World({"yamlflow": 1, "name": "forced", "steps": {"a": {"kind": "noop"}}, **handlers})
+    world.lease(4)
+    world.report(world.leases[0], Succeeded())
+    world.lease(4)
+    with world.transact() as work:
+        commands.cancel(work, work.run(world.run.key), reason="enough")
+    assert world.rows()[0].status == "waiting", "a cancel without force leaves the handler alone"
+    with world.transact() as work:
+        commands.cancel(work, work.run(world.run.key), reason="now", force=True)
+    world.report(world.leases[0], Failed(error=Error(code="stopped", message="told to")))
+    statuses = {row.path: row.status for row in world.rows()}
+    assert statuses == {
+        "": "canceled", "a": "succeeded", "@finally": "canceled", "@finally/last": "canceled", "@finally/never": "canceled",
+    }  # fmt: skip
+    world.runtime.close()

@@ -246,7 +246,7 @@ def test_an_outcome_is_committed_with_all_that_follows_from_it_or_not_at_all(sta
         pass
 
     row = stage.held["a"]
-    with pytest.raises(Broken), stage.transact() as work:  # noqa: PT012
+    with pytest.raises(Broken), stage.transact() as work:
         commands.report(work, step=row.id, epoch=row.epoch, worker="hand", outcome=Succeeded(result=1))
         work.flush()
         raise Broken

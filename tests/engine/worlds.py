@@ -90,7 +90,9 @@ def random_step(rnd: random.Random, *, depth: int) -> dict[str, Any]:
     loop = rnd.random()
     if loop < 0.12:
         items = [rnd.randint(0, 9) for _ in range(rnd.randint(0, 4))]
-        step["for_each"] = rnd.choice([items, {"items": items, "max_parallel": 1, "tolerate": rnd.choice([0, 1, "50%"])}])
+        step["for_each"] = rnd.choice(
+            [items, {"items": items, "max_parallel": 1, "tolerate": rnd.choice([0, 1, "50%"])}]
+        )
     elif loop < 0.16:
         step["matrix"] = {"x": [1, 2], "y": ["p", "q"]}
     elif loop < 0.2:
@@ -129,6 +131,8 @@ class World:
         self.story: list[str] = []
         #: An operator's retry lets a step begin anew whose dependents have gone on already.
         self.retried = False
+        #: A cancel by force leaves handlers out.
+        self.forced = False
         with self.transact() as work:
             self.run, _ = commands.start(
                 work, package=self.one.row(self.clock.now()), plan=self.one.plan, run_id="run", inputs={}
@@ -167,7 +171,11 @@ class World:
         if chance < 0.62:
             emitted = (Emitted(key="one", definition={"kind": "noop"}),
                        Emitted(key="two", definition={"kind": "noop", "needs": ["one"]}))  # fmt: skip
-            return Succeeded(result=1, emitted=emitted, detached=rnd.random() < 0.5) if "/one" not in row.path else Succeeded()
+            return (
+                Succeeded(result=1, emitted=emitted, detached=rnd.random() < 0.5)
+                if "/one" not in row.path
+                else Succeeded()
+            )
         if chance < 0.67:
             return Waiting(until=self.clock.now() + 10_000)
         return Failed(error=Error(code="boom", message="it broke", permanent=rnd.random() < 0.3))
@@ -199,9 +207,11 @@ class World:
 
     def cancel(self, rnd: random.Random) -> None:
         path = "" if rnd.random() < 0.4 else rnd.choice([row.path for row in self.rows()])
-        self.tell(f"cancel {path or '.'}")
+        force = rnd.random() < 0.15
+        self.forced = self.forced or force
+        self.tell(f"cancel {path or '.'}{' by force' if force else ''}")
         with self.transact() as work:
-            commands.cancel(work, work.run(self.run.key), path, reason="because", by="test")
+            commands.cancel(work, work.run(self.run.key), path, reason="because", by="test", force=force)
 
     def retry(self, rnd: random.Random) -> None:
         failed = [row.path for row in self.rows() if row.status in ("failed", "canceled") and "@" not in row.path]
@@ -265,7 +275,9 @@ class World:
             if row.status not in TERMINAL and row.parent is not None:
                 assert by_id[row.parent].status not in TERMINAL, self.explain(f"{row.path} is alive in an ended group")
         done = sum(row.status in TERMINAL for row in rows)
-        assert (run.steps, run.done) == (len(rows), done), self.explain(f"run counts {run.steps},{run.done} are {len(rows)},{done}")
+        assert (run.steps, run.done) == (len(rows), done), self.explain(
+            f"run counts {run.steps},{run.done} are {len(rows)},{done}"
+        )
         in_flight = sum(row.status == "running" and row.queue == "world/narrow" for row in rows)
         assert in_flight <= 2, self.explain("the queue is wider than it may be")
         events = self.store.events(self.run.key, limit=10**6)
@@ -280,7 +292,9 @@ class World:
         if row.phase == "steps":
             limit = self.bench_node(row).max_parallel
             going = sum(each.due is not None and each.parked != "slot" and each.status not in TERMINAL for each in own)
-            assert limit is None or going <= limit or self.retried, self.explain(f"{row.path} has {going} children going, may have {limit}")
+            assert limit is None or going <= limit or self.retried, self.explain(
+                f"{row.path} has {going} children going, may have {limit}"
+            )
 
     def bench_node(self, row: StepRow) -> Any:
         with self.transact() as work:
@@ -307,7 +321,9 @@ def assert_needs_hold(world: World, row: StepRow) -> None:
         other = next(each for each in world.rows() if each.path == child_path(parent.path, need.step))
         if other.status in TERMINAL and (other.ended or 0) <= (row.due or 0):
             held += bool(meaning(world, other) & need.ends)
-    assert held >= node.required or world.retried, world.explain(f"{row.path} started with {held} of {node.required} needs")
+    assert held >= node.required or world.retried, world.explain(
+        f"{row.path} started with {held} of {node.required} needs"
+    )
 
 
 def meaning(world: World, row: StepRow) -> set[str]:
@@ -326,7 +342,9 @@ def assert_ended_right(world: World) -> None:
         if not row.children or row.status not in TERMINAL:
             continue
         children = [each for each in rows if each.parent == row.id and "@" not in each.path[len(row.path) :]]
-        handlers = {each.path.rpartition("@")[2]: each for each in rows if each.parent == row.id and each not in children}
+        handlers = {
+            each.path.rpartition("@")[2]: each for each in rows if each.parent == row.id and each not in children
+        }
         expected = expected_end(world, row, children, handlers)
         assert row.status == expected, world.explain(f"{row.path or '.'} is {row.status}, should be {expected}")
     fired = [event.step for event in world.store.events(world.run.key, limit=10**6) if event.kind == "handler.fired"]
@@ -338,6 +356,8 @@ def expected_end(world: World, row: StepRow, children: list[StepRow], handlers: 
     """What a group should have come to."""
     node = world.bench_node(row)
     verdict = plain_verdict(world, row, node, children)
+    if row.cancel is not None and "force" in json.loads(row.cancel):
+        return verdict
     fault = json.loads(row.fault or "null")
     if row.reason == "recovered" and fault and (fault["code"], fault["step"]) == ("timeout", row.path):
         verdict = "failed"

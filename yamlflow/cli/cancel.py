@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .common import command
+
+if TYPE_CHECKING:
+    from ..rows import RunRow
 
 
 @command(
@@ -23,7 +28,8 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str) -> int:
     """Cancel a run, or one step or group of it.
 
     Nothing of it starts any more; what runs is told to stop, and killed after its `kill_grace`. `on_cancel` and
-    `finally` still run. A run that has ended already is left as it is.
+    `finally` still run. The run ends `canceled`, or `failed` when a step had failed before and nothing handled it. A
+    run that has ended already is left as it is. The exit status is 0 in each of these cases.
     """
     from .opening import find_run, hint, lives_elsewhere, project_of, working
     from .run import who
@@ -36,11 +42,27 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str) -> int:
         elsewhere = lives_elsewhere(runtime.store)
     what = f"step {step} of run {run.id}" if step else f"run {run.id}"
     if not canceled:
-        click.echo(f"{what} has ended already", err=True)
-    elif after.ended_at is not None or step:
-        click.echo(f"{what} is canceled" if after.ended_at is not None else f"{what} is being canceled")
-    else:
-        click.echo(f"{what} is being canceled: what runs is told to stop, then its handlers run")
-        if not elsewhere:
-            click.echo(f"no worker is running; finish it with: {hint(project, f'resume {run.id}')}", err=True)
+        ended = f": it {ending(after)}" if after.ended_at is not None else ""
+        click.echo(f"{what} has ended already{ended}", err=True)
+        return 0
+    click.echo(outlook(what, after, whole=not step))
+    if after.ended_at is None and not step and not elsewhere:
+        click.echo(f"no worker is running; finish it with: {hint(project, f'resume {run.id}')}", err=True)
     return 0
+
+
+def ending(run: RunRow) -> str:
+    """How a run ended, as it follows its name."""
+    return {"failed": "failed", "succeeded": "succeeded", "continued": "went on as another execution"}.get(
+        run.status, f"was {run.status}"
+    )
+
+
+def outlook(what: str, after: RunRow, *, whole: bool) -> str:
+    """What a cancel has come to, or will: a failure that nothing handled stays one."""
+    if after.ended_at is not None:
+        why = ": a step had failed before" if after.status == "failed" else ""
+        return f"{what} {ending(after)}{why}" if whole else f"{what} was told to stop; the run {ending(after)}{why}"
+    if whole:
+        return f"{what} was told to stop; it will end canceled, or failed if a step had failed before"
+    return f"{what} was told to stop"

@@ -85,7 +85,10 @@ def disk(project: Project) -> Iterator[Finding]:
     """Where the store lies."""
     import shutil
 
-    folder = Path(project.store.removeprefix("sqlite:///")).absolute().parent
+    from ..store.connection import file_of, trouble_at
+
+    file = file_of(project.store).absolute()
+    folder = file.parent
     while not folder.exists():
         folder = folder.parent
     kind = file_system(folder)
@@ -94,6 +97,8 @@ def disk(project: Project) -> Iterator[Finding]:
         yield Finding(level="error", about="disk", message=text)
     else:
         yield Finding(level="ok", about="disk", message=f"{folder} is on {kind or 'an unknown file system'}")
+    if trouble := trouble_at(file if folder == file.parent else folder / file.name):
+        yield Finding(level="error", about="store", message=f"nothing can be stored: {trouble}")
     free = shutil.disk_usage(folder).free
     if free < 100 * 1024 * 1024:
         yield Finding(level="warning", about="disk", message=f"only {free // (1024 * 1024)} MB are free")

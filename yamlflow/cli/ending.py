@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -16,7 +16,7 @@ from .texts import as_yaml, length, tail
 
 if TYPE_CHECKING:
     from ..project import Project
-    from ..runtime import Runtime
+    from ..store.base import Store
 
 #: A run's status -> the exit status of the command that waited for it.
 STATUS = {"succeeded": 0, "continued": 0, "failed": 1, "canceled": 3}
@@ -30,9 +30,21 @@ def exit_status(runs: Sequence[RunRow]) -> int:
     return 1 if 1 in codes else 3 if 3 in codes else 0
 
 
-def document_of(runtime: Runtime, run: RunRow) -> dict[str, Json]:
+class Kept(Protocol):
+    """Where a run's rows and logs are: a runtime, or a store that is only looked at."""
+
+    @property
+    def store(self) -> Store:
+        """The rows."""
+
+    @property
+    def home(self) -> Path:
+        """The folder of logs."""
+
+
+def document_of(store: Store, run: RunRow) -> dict[str, Json]:
     """A run that has ended, as ``--json`` prints it."""
-    root = root_of(runtime, run)
+    root = root_of(store, run)
     return {
         "run": run.id,
         "execution": run.execution,
@@ -44,9 +56,9 @@ def document_of(runtime: Runtime, run: RunRow) -> dict[str, Json]:
     }
 
 
-def root_of(runtime: Runtime, run: RunRow) -> StepRow | None:
+def root_of(store: Store, run: RunRow) -> StepRow | None:
     """The run's root step."""
-    return next(iter(runtime.store.steps_at(run.key, [""])), None)
+    return next(iter(store.steps_at(run.key, [""])), None)
 
 
 def error_of(row: StepRow | None) -> Json:
@@ -55,9 +67,9 @@ def error_of(row: StepRow | None) -> Json:
     return None if text is None else json.loads(text)
 
 
-def tell(runtime: Runtime, project: Project, run: RunRow, *, quiet: bool) -> None:
+def tell(kept: Kept, project: Project, run: RunRow, *, quiet: bool) -> None:
     """Print what came of a run: results to stdout, the rest to stderr."""
-    found = document_of(runtime, run)
+    found = document_of(kept.store, run)
     if run.status == "succeeded":
         if not quiet:
             click.echo(
@@ -66,10 +78,10 @@ def tell(runtime: Runtime, project: Project, run: RunRow, *, quiet: bool) -> Non
         if found["outputs"] not in (None, {}):
             click.echo(as_yaml(found["outputs"]))
         return
-    tell_end(runtime, project, run, found)
+    tell_end(kept, project, run, found)
 
 
-def tell_end(runtime: Runtime, project: Project, run: RunRow, found: dict[str, Json]) -> None:
+def tell_end(kept: Kept, project: Project, run: RunRow, found: dict[str, Json]) -> None:
     """A run that failed or was canceled: the step, its error, the end of its log, and how to go on."""
     from .opening import hint
 
@@ -80,11 +92,11 @@ def tell_end(runtime: Runtime, project: Project, run: RunRow, found: dict[str, J
         step, attempt = error.get("step"), error.get("attempt")
         where = f"step {step}{f', attempt {attempt}' if attempt and attempt > 1 else ''}: " if step else ""
         click.echo(f"  {where}{click.style(error['code'], bold=True)}: {error['message']}", err=True)
-        log = last_log(runtime.home, run, step) if step else ""
+        log = last_log(kept.home, run, step) if step else ""
         if log:
             click.echo("\n".join(f"  | {line}" for line in tail(log, LAST_LINES).split("\n")), err=True)
     elif run.status == "canceled":
-        root = root_of(runtime, run)
+        root = root_of(kept.store, run)
         why = json.loads(root.cancel) if root is not None and root.cancel else {}
         if why.get("reason"):
             click.echo(f"  reason: {why['reason']}", err=True)

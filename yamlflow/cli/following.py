@@ -117,7 +117,7 @@ def end(
     """Tell what came of runs: those that have ended, and those that were left."""
     left = [run for run in runs if run.ended_at is None]
     if as_document:
-        documents = [document_of(runtime, run) for run in runs]
+        documents = [document_of(runtime.store, run) for run in runs]
         click.echo(as_json(documents if several else documents[0]))
     else:
         for run in runs:

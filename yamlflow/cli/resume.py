@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..rows import RunRow
     from ..runtime import Runtime
     from ..store.base import Store
+    from .opening import Archive
 
 #: Live runs that one call goes on with.
 MOST = 10_000
@@ -53,6 +54,8 @@ def go_on(
 
     with looking(ctx) as archive:
         runs = [archive.run(run_id)] if run_id else live_runs(archive.store)
+        if run_id and runs[0].ended_at is not None:
+            return tell_ended(archive, runs[0], quiet=quiet, as_json=as_json)
         plugins = plugins_for(ctx, project, runs)
     if not runs:
         click.echo("no run is unfinished", err=True)
@@ -70,6 +73,20 @@ def go_on(
     return follow(
         ctx, project, plugins, begin, workers=workers, quiet=quiet, as_document=as_json, title=title, several=several
     )
+
+
+def tell_ended(archive: Archive, run: RunRow, *, quiet: bool, as_json: bool) -> int:
+    """There is nothing to go on with: how a run ended, and the exit status of that end."""
+    from .ending import document_of, exit_status, tell
+    from .texts import as_json as written
+
+    if as_json:
+        click.echo(written(document_of(archive.store, run)))
+    else:
+        if not quiet:
+            click.echo(f"run {run.id} has ended already; there is nothing to resume", err=True)
+        tell(archive, archive.project, run, quiet=quiet)
+    return exit_status([run])
 
 
 def live_runs(store: Store) -> list[RunRow]:

@@ -103,7 +103,9 @@ def in_use(run: RunRow, if_exists: str) -> str:
     """Why a run id cannot be taken, and what can be done."""
     if run.ended_at is None:
         return f'there is a run "{run.id}" already, and it is {run.status}. Use another id, or --if-exists join'
-    return f'there is a run "{run.id}" already ({run.status}). Use another id, or --if-exists new for its next execution'
+    return (
+        f'there is a run "{run.id}" already ({run.status}). Use another id, or --if-exists new for its next execution'
+    )
 
 
 def declare_queues(work: Work, plan: Plan) -> None:
@@ -182,7 +184,9 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
             return
     keep_artifacts(work, row, outcome.artifacts)
     if outcome.records:
-        work.tx.put_records(work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records)
+        work.tx.put_records(
+            work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records
+        )
     result = json.dumps(outcome.result, separators=(",", ":"), ensure_ascii=False)
     if outcome.emitted and outcome.detached:
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
@@ -362,14 +366,18 @@ def held_back(work: Work, row: StepRow) -> StepRow:
 # -- for people ----------------------------------------------------------------------------------------------------
 
 
-def cancel(work: Work, run: RunRow, path: str = "", *, reason: str = "", by: str = "") -> bool:
-    """Cancel a run, or one step or group of it; False when it has ended already."""
+def cancel(work: Work, run: RunRow, path: str = "", *, reason: str = "", by: str = "", force: bool = False) -> bool:
+    """Cancel a run, or one step or group of it; False when it has ended already.
+
+    With ``force`` shields do not hold, handlers that run are ended and none begins.
+    """
     row = work.at(run.key, path)
     if row is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')
     if is_over(row):
         return False
-    cancel_tree(work, row, {"reason": reason, "by": by, "origin": "user"})
+    why: dict[str, Json] = {"reason": reason, "by": by, "origin": "user"}
+    cancel_tree(work, row, {**why, "force": True} if force else why)
     return True
 
 
@@ -377,7 +385,7 @@ def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     """Cancel a step and what is alive under it."""
     cancel_row(work, row, why)
     row = work.step(row.id)
-    if row.status == "waiting" and not is_over(row) and row.phase in ("steps", "children"):
+    if row.status == "waiting" and not is_over(row) and (row.phase in ("steps", "children") or "force" in why):
         cancel_children(work, row, why)
 
 

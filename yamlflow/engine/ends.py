@@ -73,13 +73,18 @@ def cancel_children(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     for each in rows:
         # Parents come first, so what a shield or an ending group holds is known before its children are met.
         current = work.step(each.id)
-        if each.parent in spared or is_shielded(work, current) or (
-            each.parent is not None and is_closing(work.step(each.parent)) and each.parent != row.id
-        ):
+        if "force" not in why and (each.parent in spared or is_spared(work, current, row)):
             spared.add(each.id)
             continue
         if not is_over(current):
             cancel_row(work, current, why)
+
+
+def is_spared(work: Work, row: StepRow, canceled: StepRow) -> bool:
+    """A begun shield, or a handler of a group within what is canceled."""
+    if is_shielded(work, row):
+        return True
+    return row.parent is not None and row.parent != canceled.id and is_closing(work.step(row.parent))
 
 
 def is_shielded(work: Work, row: StepRow) -> bool:
@@ -93,15 +98,22 @@ def is_closing(row: StepRow) -> bool:
     return row.phase in ("undo", "handler", "finally")
 
 
+def is_forced(row: StepRow) -> bool:
+    """Canceled so that not even its handlers run."""
+    return row.cancel is not None and "force" in json.loads(row.cancel)
+
+
 def cancel_row(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     """Cancel one step; a group is marked, and ends when its children have."""
-    if is_over(row) or row.cancel is not None or is_closing(row) or row.phase == "outputs":
+    if is_over(row) or row.phase == "outputs":
+        return
+    if "force" not in why and (row.cancel is not None or is_closing(row)):
         return
     flagged = row._replace(cancel=json.dumps(why))
     if row.status == "running":
         work.put(flagged)
         work.event(row.run, "step.canceling", row.path, why)
-    elif row.status == "waiting" and row.phase in ("steps", "children"):
+    elif row.status == "waiting" and (row.phase in ("steps", "children") or is_closing(row)):
         work.put(flagged._replace(reason=why["origin"]))
     else:
         if row.parked == "slot":

@@ -16,7 +16,7 @@ from ..plan import ENGINE_QUEUE, Node, child_path
 from ..rows import StepRow
 from ..spec import Repeat
 from .begin import make_due, offer, open_group, start
-from .ends import cancel_children, end, finish, skip
+from .ends import cancel_children, end, finish, is_forced, skip
 from .work import Work
 
 
@@ -125,10 +125,14 @@ def close_repeat(work: Work, row: StepRow, node: Node) -> None:
 
 
 def advance(work: Work, row: StepRow, node: Node, stage: str) -> None:
-    """Go through the stages of a group's end, from ``stage`` on, until one of them has something to wait for."""
+    """Go through the stages of a group's end, from ``stage`` on, until one of them has something to wait for.
+
+    A forced cancel goes through none.
+    """
     group = node.group
     assert group is not None
-    for name in lifecycle.STAGES[lifecycle.STAGES.index(stage) :]:
+    stages = () if is_forced(row) else lifecycle.STAGES[lifecycle.STAGES.index(stage) :]
+    for name in stages:
         verdict = lifecycle.group_verdict(row, node)
         handler = "finally" if name == "finally" and group.final else None
         if name == "handler":
@@ -163,7 +167,7 @@ def after_handler(work: Work, parent: StepRow, node: Node, child: StepRow, name:
     assert group is not None
     parent = parent._replace(alive=0)
     if name == "finally":
-        if child.status != "succeeded" and parent.error is None:
+        if child.status != "succeeded" and parent.error is None and not is_forced(parent):
             earlier = parent.fault if lifecycle.group_verdict(parent, node) == "fail" else None
             parent = parent._replace(error=earlier or child.error or json.dumps(canceled_error(child).to_json()))
         parent = work.put(parent)

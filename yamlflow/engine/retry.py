@@ -215,5 +215,3 @@ def needed(work: Work, row: StepRow, node: Node) -> list[tuple[frozenset[str], S
     if row.definition is not None:
         above = row.path.rpartition("/")[0]
     return [(need.ends, work.at(row.run, child_path(above, need.step))) for need in node.needs]
-
-

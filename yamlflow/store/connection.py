@@ -21,13 +21,12 @@ CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
     ("locked", StoreUnavailable, "another program holds it locked; nothing was lost, try again when it is done"),
     ("readonly", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
     ("read-only", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
-    ("attempt to write", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
     ("full", StoreUnavailable, "the disk is full; nothing was lost, free some space and resume"),
     ("unable to open", StoreUnavailable, "the folder is missing or may not be entered"),
     ("disk i/o", StoreUnavailable, "the disk reports an error; nothing that was acknowledged is lost"),
 )
 #: Messages whose cause is seen by looking at the path.
-SEEN_AT_PATH = frozenset({"readonly", "read-only", "attempt to write", "unable to open"})
+SEEN_AT_PATH = frozenset({"readonly", "read-only", "unable to open"})
 ELSEWHERE = "change its permissions, or name another place with --store"
 
 
@@ -105,7 +104,8 @@ def path_of(url: str) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as wrong:
-        raise StoreUnavailable(f"{url}: the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}") from wrong
+        told = f"the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}"
+        raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
     if os.path.isdir(path):
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
     return path
