@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
 from yamlflow import Permanent, executor
 
-from ._spdx import category_of, named_in
+from ._licence_claims import claims, text_of
+from ._licence_words import refines
+from ._spdx import category_of
 
 #: Runs in the environment that is audited; of two distributions with one name the first on the path counts.
 ASK = """
@@ -40,21 +39,6 @@ def read(folder: str) -> dict[str, str]:
     """A distribution's licence, from its metadata: ``{licence, category, source}``."""
     place = Path(folder)
     files = [file for file in (place / "METADATA", place / "PKG-INFO", place) if file.is_file()]
-    headers = HeaderParser().parsestr(files[0].read_text(encoding="utf-8", errors="replace") if files else "")
-    source, licence = next(claims(headers, place), ("nothing", "unknown"))
+    said = [*claims(HeaderParser().parsestr(text_of(files[0]) if files else ""), place), ("nothing", "unknown")]
+    source, licence = next((each for each in said if refines(each[1], said[0][1])), said[0])
     return {"licence": licence, "category": category_of(licence), "source": source}
-
-
-def claims(headers: Message, folder: Path) -> Iterator[tuple[str, str]]:
-    """What says the licence, the most exact first: ``(source, SPDX expression)``."""
-    if headers["License-Expression"]:
-        yield "expression", headers["License-Expression"]
-    said = [each.rpartition(" :: ")[2] for each in headers.get_all("Classifier", []) if each.startswith("License ::")]
-    if names := [name for each in said if (name := named_in(each))]:
-        yield "classifier", " AND ".join(dict.fromkeys(names))
-    if name := named_in(headers["License"] or ""):
-        yield "field", name
-    files = sorted(folder.rglob("*")) if folder.is_dir() else []
-    for file in (file for file in files if re.match("licen[sc]e|copying", file.name, re.I) and file.is_file()):
-        if name := named_in(file.read_text(encoding="utf-8", errors="replace")[:2000]):
-            yield "text", name

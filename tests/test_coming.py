@@ -39,3 +39,13 @@ def test_what_is_still_to_come_is_refused(text: str, place: str, what: str) -> N
 def test_a_kind_of_ones_own_may_have_the_name_of_one_to_come() -> None:
     text = HEAD + "kinds: {approval: {steps: [{kind: noop}]}}\nsteps: [{kind: approval}]\n"
     assert loaded(document.read(text)).package.kinds.keys() == {"approval"}
+
+
+def test_what_is_refused_is_listed_in_the_order_of_the_text() -> None:
+    text = HEAD + "steps:\n  a: {kind: noop, locks: [x]}\n  b: {kind: approval}\nconcurrency: {key: k}\nretention: {}\n"
+    text += "schedule: [{cron: '0 5 * * *'}]\n"
+    with pytest.raises(InvalidPackage) as refused:
+        loaded(document.read(text, file="x.yaml"))
+    lines = [problem.line for problem in refused.value.problems]
+    assert lines == sorted(lines)
+    assert len(lines) >= 4

@@ -98,3 +98,20 @@ def test_formats_are_checked() -> None:
 def test_typed_text_is_read_as_its_schema_wants_it(kind: str | None, text: str, value: Any) -> None:
     schema = {} if kind is None else {"type": kind}
     assert from_text({"x": schema}, [("x", text)]) == {"x": value}
+
+
+def test_a_list_may_be_given_item_by_item() -> None:
+    schemas: dict[str, Any] = {"l": {"type": "array", "items": {"type": "string"}}, "m": {"type": ["array", "string"]}}
+    assert from_text(schemas, [("l", "5")]) == {"l": ["5"]}
+    assert from_text(schemas, [("l", "5"), ("m", "x"), ("l", "6")]) == {"l": ["5", "6"], "m": "x"}
+
+
+def test_every_text_that_cannot_be_read_is_told_at_once() -> None:
+    schemas: dict[str, Any] = {"o": {"type": "object"}, "l": {"type": "array"}, "n": {"type": "integer"}}
+    with pytest.raises(InvalidInput) as refused:
+        from_text(schemas, [("o", '{"a": 1,\n"b"'), ("l", '["MIT"'), ("n", "1"), ("n", "2")])
+    assert [str(problem) for problem in refused.value.problems] == [
+        'inputs.o: this is broken JSON: expecting \':\' delimiter, at line 2, character 4. Given: {"a": 1,\n"b"',
+        "inputs.l: this is broken JSON: expecting ',' delimiter, at character 7. Given: [\"MIT\"",
+        "inputs.n: this is no list, and it is given 2 times. Give it once.",
+    ]

@@ -304,19 +304,23 @@ def keep_folder(step: StepContext, folder: Path) -> None:
 
 
 def keep_files(step: StepContext, *, strict: bool = True) -> None:
-    """Keep what the step's ``artifacts`` name: a path under its name, a glob's files under ``name`` or ``name/path``.
+    """Keep what the step's ``artifacts`` name: a path under its name, a glob's files each under ``name/path``.
 
     With ``strict`` a path that is not there is a failure, ``bad_result``.
     """
     for name, pattern in step.keep.items():
-        literal = not any(character in pattern for character in "*?[")
-        found = [pattern] if literal else list(matches(step.cwd, pattern))
-        for path in found:
+        files = {f"{name}/{path}": path for path in matches(step.cwd, pattern)} if is_glob(pattern) else {name: pattern}
+        for kept, path in files.items():
             try:
-                _keep(step, name if literal or len(found) == 1 else f"{name}/{path}", path)
+                _keep(step, kept, path)
             except Permanent:
                 if strict:
                     raise
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a path names any number of files."""
+    return any(character in pattern for character in "*?[")
 
 
 def _keep(step: StepContext, name: str, path: str) -> None:

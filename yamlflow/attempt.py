@@ -35,6 +35,8 @@ class Attempt:
     log: LogSink
     #: On the steady clock; None is never.
     deadline: int | None = None
+    #: The deadline has passed once and the executor was told to stop.
+    warned: bool = False
 
 
 #: Takes what a step says of how far it is.

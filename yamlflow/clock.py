@@ -38,10 +38,17 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clocks and chance."""
+    """The machine's own clocks and chance.
+
+    ``now`` is the wall time at which this clock was made and what has passed since on the steady clock: a wall clock
+    that somebody sets meanwhile neither fires timers early nor holds them up.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() // 1_000_000 - self.steady()
 
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        return self._offset + self.steady()
 
     def steady(self) -> int:
         return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000

@@ -88,6 +88,8 @@ class StepContext:
     #: The worker's one reading of the clock for this cycle, milliseconds; None asks the clock.
     now_ms: int | None = None
     ports: Ports = field(default_factory=Ports)
+    #: What to do about a secret in the result, in the words of the kind.
+    secret_remedy: str = "return something derived from it"
 
     _emitted: dict[str, Emitted] = field(default_factory=dict, init=False, repr=False)
     _detached: set[bool] = field(default_factory=set, init=False, repr=False)
@@ -345,7 +347,7 @@ class StepContext:
             return None
         for what, value in _stored(done):
             if self.ports.masking.contains(value):
-                message = f"{what} contains a secret, which is never stored; return something derived from it"
+                message = f"{what} contains a secret, which is never stored; {self.secret_remedy}"
                 return Failed(error=Error(code="secret_in_result", message=message, permanent=True))
         return None
 

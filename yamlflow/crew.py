@@ -49,6 +49,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop: Any = None
+        self._closing = threading.Event()
 
     def submit(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine soon."""
@@ -57,18 +58,22 @@ class Loop:
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=_serve, args=(self._loop,), name="yamlflow-loop", daemon=True).start()
+            self._closing = threading.Event()
+            threading.Thread(target=_serve, args=(self._loop, self._closing), name="yamlflow-loop", daemon=True).start()
         asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
         """Stop the loop."""
         if self._loop is not None:
+            self._closing.set()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
 
 
-def _serve(loop: Any) -> None:
+def _serve(loop: Any, closing: threading.Event) -> None:
     try:
-        loop.run_forever()
+        while not closing.is_set():
+            # Only ``close`` may stop it: an executor that does would stop every other coroutine with its own.
+            loop.run_forever()
     finally:
         loop.close()

@@ -14,6 +14,7 @@ YamlflowError
 ├── Canceled                raised inside an executor that asked for it when its step was canceled
 └── StoreError              the store cannot be used (exit status 4)
     ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
     └── StoreTooNew         written by a newer yamlflow
 """
@@ -155,6 +156,10 @@ class StoreError(YamlflowError):
 
 class StoreUnavailable(StoreError):
     """Locked, read-only, full or unreachable: may work later, nothing was lost."""
+
+
+class StoreGone(StoreError):
+    """The store's file was deleted or replaced while it was in use; nothing more is written to it."""
 
 
 class StoreCorrupt(StoreError):

@@ -6,6 +6,7 @@ a ``Permanent`` anywhere along the explicit chain (``raise … from``) makes the
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -46,8 +47,8 @@ def delay_of(fault: BaseException) -> int | None:
     """Milliseconds until the next attempt where the exception, or one behind it, asked for them."""
     for each in causes(fault):
         after = getattr(each, "after", None) if isinstance(each, StepFault) else None
-        if after is not None:
-            return max(0, round(float(after) * 1000))
+        if isinstance(after, int | float) and math.isfinite(after):
+            return max(0, round(after * 1000))
     return None
 
 

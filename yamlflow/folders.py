@@ -23,11 +23,23 @@ ROOT = "yamlflow_plugins"
 
 def modules_in(folder: Path) -> Iterator[Path]:
     """The plugins of a folder, sorted: its modules and packages, without those that begin with ``_`` or a dot."""
+    return (path for path in _code_in(folder) if _importable(path))
+
+
+def misnamed_in(folder: Path) -> Iterator[Path]:
+    """What would be plugins of a folder, sorted, had they names that Python can import."""
+    return (path for path in _code_in(folder) if not _importable(path))
+
+
+def _code_in(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(("_", ".")) or not path.stem.isidentifier():
-            continue
-        if (path.suffix == ".py" and path.is_file()) or (path / "__init__.py").is_file():
+        is_module = path.suffix == ".py" and path.is_file()
+        if not path.name.startswith(("_", ".")) and (is_module or (path / "__init__.py").is_file()):
             yield path
+
+
+def _importable(path: Path) -> bool:
+    return (path.stem if path.is_file() else path.name).isidentifier()
 
 
 def import_plugin(folder: Path, file: Path) -> ModuleType:

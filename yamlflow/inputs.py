@@ -7,7 +7,7 @@ what was expected and what was given.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidInput, Pointer, Problem, did_you_mean
@@ -94,8 +94,56 @@ def shortened(text: str) -> str:
 
 
 def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> dict[str, Json]:
-    """Inputs that were typed as ``name=text``: read as the schema's type wants them."""
-    return {name: typed(schemas.get(name), text) for name, text in pairs}
+    """Inputs that were typed as ``name=text``, read as their schema's type wants them; a list may be given item by item.
+
+    Raises ``InvalidInput`` with every problem: JSON that is broken, and an input that is given twice and is no list.
+    """
+    given: dict[str, list[str]] = {}
+    for name, text in pairs:
+        given.setdefault(name, []).append(text)
+    problems: list[Problem] = []
+    values: dict[str, Json] = {}
+    for name, texts in given.items():
+        try:
+            values[name] = from_texts(schemas.get(name), texts)
+        except Unreadable as wrong:
+            problems.append(Problem(message=wrong.message, remedy=wrong.remedy, pointer=("inputs", name)))
+    if problems:
+        raise InvalidInput(problems)
+    return values
+
+
+class Unreadable(ValueError):
+    """Typed text that cannot be what its schema wants: the cause, and the remedy."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message, self.remedy = message, remedy
+
+
+def from_texts(schema: Any, texts: Sequence[str]) -> Json:
+    """One input from all that was typed for it: of a list the whole as JSON, or its items. Raises ``Unreadable``."""
+    declared = schema if isinstance(schema, dict) else {}
+    kinds = declared.get("type")
+    is_list = kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
+    first = texts[0].lstrip()[:1]
+    if is_list and (len(texts) > 1 or (kinds == "array" and first != "[")):
+        return [typed(declared.get("items"), text) for text in texts]
+    if len(texts) > 1:
+        raise Unreadable(f"this is no list, and it is given {len(texts)} times", "Give it once.")
+    if kinds in ("array", "object"):
+        return from_json(texts[0])
+    return typed(schema, texts[0])
+
+
+def from_json(text: str) -> Json:
+    """A list or mapping that was typed. Raises ``Unreadable`` that says where it is broken."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as wrong:
+        place = f"line {wrong.lineno}, character {wrong.colno}" if "\n" in text else f"character {wrong.pos + 1}"
+        message = f"this is broken JSON: {wrong.msg[:1].lower()}{wrong.msg[1:]}, at {place}"
+        raise Unreadable(message, f"Given: {shortened(text)}") from None
 
 
 def typed(schema: Any, text: str) -> Json:

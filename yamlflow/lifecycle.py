@@ -78,6 +78,8 @@ RUN_STATUS: Mapping[str, str] = MappingProxyType(
     }
 )  # fmt: skip
 
+#: No timer is set further ahead, whatever an executor asks for: ten years, in milliseconds.
+LONGEST = 10 * 365 * 86_400_000
 #: Leases in a row that a step may lose before it fails with ``worker_lost``.
 MAX_LOST = 3
 
@@ -142,7 +144,7 @@ def after_failure(step: StepRow, node: Node, error: Error, *, after: int | None,
     if step.cancel is not None:
         return canceled(step, now=now)
     policy = node.retry
-    delay = backoff(policy, attempt=step.attempt, chance=chance) if after is None else after
+    delay = backoff(policy, attempt=step.attempt, chance=chance) if after is None else max(0, min(after, LONGEST))
     # From its first attempt on, the step keeps when that began; how long it waited for a worker before does not count.
     begun = step.started_at if step.attempt == 1 else step.ready_at
     elapsed = now - (begun or now)

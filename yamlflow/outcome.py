@@ -14,6 +14,11 @@ from typing import Any
 Json = Any
 
 
+def sayable(text: str) -> str:
+    """Text that can be written anywhere: half a surrogate reads as a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Error:
     """Why a step failed; the ``error`` that expressions see."""
@@ -38,8 +43,8 @@ class Error:
     def to_json(self) -> dict[str, Json]:
         """The shape that is stored and that expressions read."""
         return {
-            "code": self.code,
-            "message": self.message,
+            "code": sayable(self.code),
+            "message": sayable(self.message),
             "type": self.type,
             "step": self.step,
             "attempt": self.attempt,

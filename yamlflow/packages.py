@@ -38,7 +38,7 @@ def loaded(read: document.Document) -> Loaded:
     package = package_from(read.data)
     coming = [read.locate(problem) for problem in refusals(package)]
     if coming:
-        raise InvalidPackage(coming)
+        raise InvalidPackage(sorted(coming, key=lambda one: (one.line, one.column)))
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 
 

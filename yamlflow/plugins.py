@@ -1,7 +1,7 @@
 """Who supplies executors, filters and secrets: the built-ins, installed packages, and modules in plugin folders.
 
 All come in by the same hooks, each ``load`` with a plugin manager of its own. A module that cannot be imported is kept
-as a ``BrokenPlugin`` and does not hinder the others; a kind that two of them claim is an error that names both.
+as a ``BrokenPlugin`` and does not hinder the others; a kind that two of them claim is nobody's, and named as broken too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import pluggy
 from . import hookspecs
 from .errors import PluginError
 from .executors import Deferred, Executor, builtin, executor_of, place_of
-from .folders import import_plugin, modules_in
+from .folders import import_plugin, misnamed_in, modules_in
 from .outcome import Json
 
 #: The entry points of this group are plugins.
 GROUP = "yamlflow"
+MISNAMED = "Python cannot import a module of this name: rename the file: letters, digits and _"
 DECLARED = re.compile(rb"^\s*\[\s*yamlflow\s*\]", re.MULTILINE)
 CLAIM = re.compile(r"""@(?:\w+\.)?executor\(\s*(?:kind\s*=\s*)?["']([^"']+)["']""")
 
@@ -59,10 +60,7 @@ class Kinds(Mapping[str, Executor]):
         """Add one; ``PluginError`` when its kind is taken."""
         taken = self._known.get(found.kind)
         if taken is not None and taken is not found:
-            raise PluginError(
-                f'the kind "{found.kind}" is claimed twice: by {taken.origin or "?"} and by {found.origin or "?"}. '
-                "Rename or remove one of them."
-            )
+            raise PluginError(claimed_twice(found.kind, (taken, found)))
         self._known[found.kind] = found
 
     def __getitem__(self, kind: str) -> Executor:
@@ -127,7 +125,7 @@ class Plugins:
 def load(folders: Sequence[str | os.PathLike[str]] = (), *, entry_points: bool = True) -> Plugins:
     """The built-ins, the installed plugins and those in ``folders`` (one that does not exist is passed over).
 
-    Raises ``PluginError`` when a kind or filter is claimed twice.
+    A kind that is claimed twice is refused, and told of in ``broken``. Raises ``PluginError`` for a filter that is.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -196,6 +194,8 @@ def _in_folders(folders: Sequence[Path], broken: list[BrokenPlugin]) -> Iterator
                 broken.append(BrokenPlugin(file=str(file), cause=reason, kinds=_claims(file)))
             else:
                 yield str(file), str(file), _bring(folder, file)
+        for file in misnamed_in(folder):
+            broken.append(BrokenPlugin(file=str(file), cause=MISNAMED, kinds=_claims(_main(file))))
 
 
 def _bring(folder: Path, file: Path) -> Callable[[], ModuleType]:
@@ -226,10 +226,14 @@ def _join(manager: pluggy.PluginManager, name: str, source: str, bring: Callable
 
 
 def _broken(source: str, fault: BaseException) -> BrokenPlugin:
-    file = Path(source)
-    main = file / "__init__.py" if file.is_dir() else file
+    main = _main(Path(source))
     cause = f"{type(fault).__name__}: {str(fault) or 'no message'}"
     return BrokenPlugin(file=source, line=_line(main, fault), cause=cause, kinds=_claims(main))
+
+
+def _main(plugin: Path) -> Path:
+    """The file that is run when a plugin is imported."""
+    return plugin / "__init__.py" if plugin.is_dir() else plugin
 
 
 def _line(file: Path, fault: BaseException) -> int:
@@ -247,7 +251,7 @@ def _claims(file: Path) -> tuple[str, ...]:
 
 
 def _executors(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> Kinds:
-    kinds = Kinds()
+    offers: dict[str, list[Executor | Deferred]] = {}
     for name, plugin in manager.list_name_plugin():
         try:
             found = list(_offered(manager, plugin))
@@ -258,8 +262,27 @@ def _executors(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> Kin
             broken.append(_broken(name, fault))
             continue
         for each in found:
-            kinds.add(each)
+            offers.setdefault(each.kind, []).append(each)
+    kinds = Kinds()
+    for kind, claims in offers.items():
+        if len(claims) == 1:
+            kinds.add(claims[0])
+        else:
+            broken.append(_contested(kind, claims))
     return kinds
+
+
+def _contested(kind: str, claims: Sequence[Executor | Deferred]) -> BrokenPlugin:
+    """A kind that several claim, at the place of the last of them."""
+    file, _, line = claims[-1].origin.rpartition(":")
+    place = (file, int(line)) if file and line.isdigit() else (claims[-1].origin or "?", 0)
+    return BrokenPlugin(file=place[0], line=place[1], cause=claimed_twice(kind, claims), kinds=(kind,))
+
+
+def claimed_twice(kind: str, claims: Iterable[Executor | Deferred]) -> str:
+    """What to say of a kind that more than one claims."""
+    places = " and by ".join(each.origin or "?" for each in claims)
+    return f'the kind "{kind}" is claimed twice: by {places}. Rename or remove one of them.'
 
 
 def _offered(manager: pluggy.PluginManager, plugin: object) -> Iterator[Executor | Deferred]:

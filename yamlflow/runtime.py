@@ -191,7 +191,8 @@ class Runtime:
         with self.transaction() as work:
             row, _ = commands.start(
                 work, package=one.row(self.clock.now()), plan=one.plan, run_id=id, inputs=values, name=title,
-                metadata=sound(labels, "metadata"), context=sound(context, "context"), folder=folder_of(one), by=by, if_exists=if_exists,
+                metadata=sound(labels, "metadata"), context=sound(context, "context"), folder=folder_of(one), by=by,
+                if_exists=if_exists,
             )  # fmt: skip
         return row
 

@@ -47,7 +47,10 @@ def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
 def bury(work: Work, worker: WorkerRow) -> None:
     """A worker died: its leases are void, and its name is marked."""
     for row in work.tx.leased(workers=[worker.name]):
-        expire(work, work.step(row.id))
+        current = work.step(row.id)
+        # One that ran out as well has been expired within this transaction already.
+        if current.status == "running" and current.worker == worker.name:
+            expire(work, current)
     work.tx.put_worker(worker._replace(status="lost"))
     if worker.lock is not None:
         Path(worker.lock).unlink(missing_ok=True)

@@ -7,10 +7,12 @@ one that ended later reads as not ended.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .artifacts import is_glob
 from .clock import Clock, to_text
 from .lifecycle import TERMINAL
 from .outcome import Json
@@ -23,6 +25,8 @@ from .store.base import Reader
 INSIDE = frozenset({"outputs", "until"})
 #: Drawn values of each kind that one attempt tells the log; a template may draw without end.
 MOST_DRAWN = 100
+#: An expression within a text, whose own brackets make no glob of it.
+EXPRESSION = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 #: What stands for a step that has not ended, or was never made.
 NOT_ENDED: Mapping[str, Json] = {
     "result": None, "status": "pending", "error": None, "attempts": 0, "artifacts": {}, "winner": None, "run_id": None,
@@ -176,22 +180,38 @@ def step_value(place: Place, row: StepRow | None) -> Json:
     """What ``steps.<id>`` reads as."""
     if row is None or row.status not in TERMINAL or is_later(row, place.row):
         return dict(NOT_ENDED)
-    artifacts = place.reader.artifacts(row.run, row.id)
     return {
         "result": result_of(place, row),
         "status": row.status,
         "error": json.loads(row.error) if row.error and row.status == "failed" else None,
         "attempts": row.attempt,
-        "artifacts": {
-            one.name: {
-                "path": one.uri, "size": one.size, "sha256": one.sha256, "content_type": one.content_type,
-                "kind": one.kind, "metadata": json.loads(one.metadata),
-            }
-            for one in artifacts
-        },
+        "artifacts": artifacts_of(place, row),
         "winner": row.winner,
         "run_id": None,
     }  # fmt: skip
+
+
+def artifacts_of(place: Place, row: StepRow) -> dict[str, Json]:
+    """What is known of a step's files by name; of a declared glob, a mapping by each file's path, however many."""
+    found = {
+        one.name: {
+            "path": one.uri, "size": one.size, "sha256": one.sha256, "content_type": one.content_type,
+            "kind": one.kind, "metadata": json.loads(one.metadata),
+        }
+        for one in place.reader.artifacts(row.run, row.id)
+    }  # fmt: skip
+    node = place.node_at(row.path)
+    for name, pattern in node.step.artifacts.items() if node is not None and node.loop is None else ():
+        inside = [each for each in found if each.startswith(f"{name}/")]
+        if name not in found and (inside or may_be_glob(str(pattern), row)):
+            found[name] = {each.removeprefix(f"{name}/"): found.pop(each) for each in inside}
+    return found
+
+
+def may_be_glob(pattern: str, row: StepRow) -> bool:
+    """Whether a pattern that kept nothing names any number of files: a path's file is there when its step succeeded."""
+    literal = EXPRESSION.sub("", pattern)
+    return is_glob(literal) or (literal != pattern and row.status == "succeeded")
 
 
 def is_later(other: StepRow, seen_by: StepRow) -> bool:

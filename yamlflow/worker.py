@@ -25,15 +25,19 @@ from .engine.decisions import Report
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
-from .errors import StoreUnavailable
+from .errors import StoreError, StoreUnavailable
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
-from .outcome import Failed, Json, Outcome
+from .outcome import Error, Failed, Json, Outcome
 from .ports import CancelToken
 from .rows import EventRow, StepRow, WorkerRow
 
 #: How long workers that are gone stay in the list: a day.
 REMEMBERED = 86_400 * SECOND
+
+
+#: Milliseconds that a coroutine whose deadline has passed may take beyond ``kill_grace``.
+CLEANING = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,8 @@ class Worker:
         version = self.bench.store.version()
         renewing = steady - self._renewed >= self.settings.lease // 3
         looking = steady - self._looked >= SECOND
+        if looking:
+            self.bench.store.still_there()
         ended, self._ended = self._ended, []
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
@@ -197,10 +203,15 @@ class Worker:
                 if looking:
                     self._tell_progress(work)
                 leased = self._lease(work, steady)
-        except StoreUnavailable:
+        except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self._ended = ended + self._ended
             raise
+        except Exception:
+            if not ended:
+                raise
+            self._tell_one_by_one(ended)
+            return cycle
         self._seen_version = self.bench.store.version()
         self._looked = steady if looking else self._looked
         self._renewed = steady if renewing else self._renewed
@@ -209,6 +220,19 @@ class Worker:
         for row in leased.steps:
             self._begin(row)
         return cycle
+
+    def _tell_one_by_one(self, ended: list[Ended]) -> None:
+        """One of these outcomes cannot be recorded: its step fails, the others and this worker go on."""
+        for one in ended:
+            try:
+                with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+                    tell(work, one, self.name)
+            except StoreError:
+                self._ended.append(one)
+            except Exception as fault:
+                failed = Ended(one.step, one.epoch, unrecordable(fault), phase=one.phase)
+                with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+                    tell(work, failed, self.name)
 
     def rest(self) -> None:
         """Wait until something may be done: an outcome, a timer, a token, another process's commit."""
@@ -277,11 +301,13 @@ class Worker:
             if attempt is None or attempt.deadline is None or steady < attempt.deadline:
                 continue
             token.cancel("the step did not end within its timeout")
-            if attempt.executor.mode == "thread":
+            if attempt.executor.mode == "thread" or attempt.warned:
                 del self._busy[step]
                 self._ended.append(Ended(step, epoch, timed_out(attempt.context)))
             else:
-                attempt.deadline = None
+                # A coroutine cleans up in its own time, but not for ever.
+                attempt.warned = True
+                attempt.deadline = steady + round(attempt.context.kill_grace * 1000) + CLEANING
 
     # -- leases
 
@@ -364,10 +390,18 @@ class Worker:
         self._inbox.put(self._ended_with(attempt, outcome))
 
     async def _execute_async(self, attempt: Attempt) -> None:
-        self._inbox.put(self._ended_with(attempt, await execute_async(attempt.executor, attempt.context)))
+        try:
+            outcome = await execute_async(attempt.executor, attempt.context)
+        except BaseException as fault:
+            # Also a cancellation that nobody here asked for: it came from within, and is the executor's failure.
+            outcome = fault_outcome(fault, attempt.context)
+        self._inbox.put(self._ended_with(attempt, outcome))
 
     def _ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
-        attempt.log.close()
+        try:
+            attempt.log.close()
+        except OSError as fault:
+            outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
         return Ended(attempt.row.id, attempt.row.epoch, outcome, attempt.draws.drawn or None)
 
     # -- ending
@@ -432,6 +466,12 @@ def tell(work: Work, one: Ended, worker: str) -> None:
         if row is not None and row.epoch == one.epoch:
             work.event(row.run, "step.drawn", row.path, one.drawn)
     report(work, step=one.step, epoch=one.epoch, worker=worker, outcome=one.outcome)
+
+
+def unrecordable(fault: Exception) -> Failed:
+    """The failure of a step whose outcome the store could not take."""
+    message = f"its outcome could not be recorded: {type(fault).__name__}: {fault}"
+    return Failed(error=Error(code="bad_result", message=message, type=type(fault).__name__, permanent=True))
 
 
 def cancel_token(token: CancelToken, row: StepRow) -> None:

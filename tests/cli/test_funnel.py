@@ -187,6 +187,6 @@ def test_logs_are_printed_as_they_were_written(cli: Cli, write: Write, folder: P
         assert called.returncode == 0
         return called.stdout
 
-    assert logs() == "one\ntwo\nthree\n"
+    assert logs("a") == "one\ntwo\n"
     assert logs("a", "-n", "1") == "two\n"
     assert logs("b", "-f") == "three\n"

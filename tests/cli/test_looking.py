@@ -229,3 +229,84 @@ def test_the_schema_holds_what_every_kind_wants(cli: Cli, write: Write) -> None:
     assert validator.is_valid(package({"run": "true", "with": {"parse": "json"}}))
     bare = cli("schema", "--bare").json
     assert "with:mine/add" not in bare["$defs"]
+
+
+def test_an_older_execution_is_listed_by_what_leads_to_it(cli: Cli, write: Write) -> None:
+    write("hello.yaml", HELLO)
+    cli("run", "hello.yaml", "--run-id", "x1", "--who", "one", "-q")
+    assert cli("runs").out.splitlines()[1].startswith("x1 ")
+    cli("run", "hello.yaml", "--run-id", "x1", "--who", "two", "-q", "--if-exists", "new")
+    names = [line.split()[0] for line in cli("runs").out.splitlines()[1:]]
+    assert names == ["x1@2", "x1@1"]
+    assert [cli("result", name).json["text"] for name in names] == ["hello two", "hello one"]
+    assert "x1@1" in cli("show", "x1@1").out
+    assert cli("runs", "--limit", 1).err == "… more: yamlflow runs --before x1@2\n"
+    assert cli("prune", "x1@1").out == "x1@1\n"
+
+
+def test_logs_of_several_steps_stand_under_their_names_on_stdout(cli: Cli, write: Write) -> None:
+    write(
+        "two.yaml",
+        "yamlflow: 1\nname: two\nsteps:\n  a: {run: printf one}\n  b: {needs: a, run: echo three}\n",
+    )
+    cli("run", "two.yaml", "-q", "--run-id", "t")
+    assert cli("logs", "t").out == "── a\none\n── b\nthree\n"
+    alone = cli("logs", "t", "b")
+    assert (alone.out, alone.err) == ("three\n", "── b\n")
+
+
+def test_each_attempt_has_a_log_of_its_own_under_its_number(cli: Cli, write: Write) -> None:
+    write("flaky.yaml", FLAKY.replace("needs: first\n", "needs: first\n        retry: {max_attempts: 2, delay: 1ms}\n"))
+    cli("run", "flaky.yaml", "--run-id", "f1", "-q")
+    heads = [line for line in cli("logs", "f1", "shaky").out.splitlines() if line.startswith("──")]
+    assert heads == ["── shaky, attempt 1", "── shaky, attempt 2"]
+    assert "looking for it" in cli("logs", "f1", "shaky", "--attempt", 2).out
+    none = cli("logs", "f1", "shaky", "--attempt", 9)
+    assert (none.status, none.err) == (2, "error: there is no attempt 9: step shaky has had 2 attempts at most\n")
+
+
+def test_a_step_that_is_not_there_has_no_events_but_an_error(cli: Cli, write: Write) -> None:
+    write("hello.yaml", HELLO)
+    cli("run", "hello.yaml", "--run-id", "h1", "-q")
+    wrong = cli("events", "h1", "--step", "zz")
+    assert (wrong.status, wrong.out, 'run "h1" has no step "zz"' in wrong.err) == (2, "", True)
+
+
+def test_a_worker_is_warned_of_a_queue_that_nobody_has_used(cli: Cli, write: Write) -> None:
+    write("q.yaml", "yamlflow: 1\nname: q\nqueues: {slow: {}}\nsteps: {a: {kind: noop, queue: slow}}\n")
+    cli("start", "q.yaml")
+    worked = cli("worker", "--queues", "slow,default,q/slow", "--max-cycles", 1)
+    assert worked.status == 0
+    assert worked.err.count("warning") == 1
+    assert 'there is no queue "slow" yet. Did you mean "q/slow"?' in worked.err
+
+
+def test_a_graph_is_json_for_programs(cli: Cli, write: Write) -> None:
+    write("flaky.yaml", FLAKY)
+    drawn = cli("graph", "flaky.yaml", "--json").json
+    assert [step["path"] for step in drawn["steps"]] == ["first", "shaky", "last"]
+    assert {"source": "first", "target": "shaky", "ends": "succeeded"} in drawn["arrows"]
+    assert drawn["statuses"] == {}
+    cli("run", "flaky.yaml", "--run-id", "f1", "-q")
+    assert cli("graph", "f1", "--json").json["statuses"]["shaky"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ("[{build: {run: make}}]", "write `- id: build` with its keys beside it"),
+        ("[{kind: bash}]", "Write run: … with: {shell: bash}."),
+        ("{a: {kind: noop, compensate: {kind: noop}}}", "That is undo, which this version does not do yet."),
+        ("[{kind: noop}]\non: x", "That is schedule, which this version does not do yet."),
+    ],
+)
+def test_a_hint_leads_to_what_this_version_does(cli: Cli, write: Write, steps: str, words: str) -> None:
+    write("wrong.yaml", f"yamlflow: 1\nname: wrong\nsteps: {steps}\n")
+    checked = cli("validate", "wrong.yaml")
+    assert (checked.status, words in checked.err) == (2, True), checked.err
+
+
+def test_a_list_of_kinds_never_ends_with_one_more(cli: Cli, write: Write) -> None:
+    write("wrong.yaml", "yamlflow: 1\nname: wrong\nsteps: [{kind: zork}]\n")
+    assert "1 more" not in cli("validate", "wrong.yaml").err
+    assert "template" in cli("validate", "wrong.yaml").err

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from .conftest import FLAKY, HELLO, Cli, Write
@@ -68,6 +72,10 @@ def test_an_input_whose_name_is_taken_is_given_as_a_pair(cli: Cli, write: Write)
         (("--times", "12"), "12 is greater than the maximum of 9"),
         (("-i", "tims=3"), 'Did you mean "times"?'),
         (("-i", "times"), "name=value"),
+        (("-i", "times=1", "-i", "times=2"), "this is no list, and it is given 2 times"),
+        (("--times", "1", "--times", "2"), "this is no list, and it is given 2 times"),
+        (("-i", "tags=[1"), "this is broken JSON: expecting ',' delimiter, at character 3. Given: [1"),
+        (("--tags", "[1"), "this is broken JSON: expecting ',' delimiter, at character 3. Given: [1"),
         (("--input-file", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
@@ -196,3 +204,81 @@ def test_two_failures_of_many_are_named(cli: Cli, write: Write) -> None:
     shown = cli("show", "s").out
     assert "each[70]" in shown
     assert "at 70" in shown
+
+
+def test_a_pair_means_what_the_option_means(cli: Cli, write: Write) -> None:
+    write("hello.yaml", HELLO)
+    for given in (("-i", "tags=7"), ("--tags", "7"), ("-i", "tags=[7]"), ("--tags", "[7]")):
+        assert cli("run", "hello.yaml", *given, "--json", "-q").json["outputs"]["tags"] == [7], given
+    several = cli("run", "hello.yaml", "-i", "tags=7", "-i", "tags=8", "--json", "-q")
+    assert several.json["outputs"]["tags"] == [7, 8]
+
+
+WIDE = """
+    yamlflow: 1
+    name: wide
+    steps:
+      one: {for_each: [1], kind: noop}
+      each: {for_each: "${{ range(30) | list }}", steps: {bad: {if: "item % 10 == 0", kind: fail}}}
+"""
+
+
+def test_the_end_of_a_failed_fan_out_counts_its_failures(cli: Cli, write: Write) -> None:
+    write("wide.yaml", WIDE)
+    ran = cli("run", "wide.yaml")
+    assert ran.status == 1
+    assert "step each: 3 of 30 failed" in ran.err
+    assert "one opened, 1 item\n" in ran.err
+
+
+LATE = """
+    yamlflow: 1
+    name: late
+    steps:
+      bad: {kind: fail}
+      wait: {kind: sleep, with: {for: 1h}}
+"""
+
+
+def test_cancel_says_what_will_become_of_the_run(cli: Cli, write: Write) -> None:
+    write("late.yaml", LATE)
+    write("hello.yaml", HELLO)
+    cli("start", "late.yaml", "--run-id", "l1")
+    cli("worker", "--max-cycles", 3, "-q")
+    canceled = cli("cancel", "l1")
+    assert (canceled.status, canceled.out) == (0, "run l1 failed: a step had failed before\n")
+    assert cli("runs", "--json").json[0]["status"] == "failed"
+    cli("start", "hello.yaml", "--run-id", "h1")
+    canceled = cli("cancel", "h1")
+    assert (canceled.status, canceled.out) == (0, "run h1 was canceled\n")
+    again = cli("cancel", "h1")
+    assert (again.status, again.err) == (0, "run h1 has ended already: it was canceled\n")
+
+
+def test_cancel_of_what_still_ends_tells_of_both_ends(
+    cli: Cli, write: Write, folder: Path, process: Callable[..., subprocess.Popen[str]]
+) -> None:
+    write("slow.yaml", "yamlflow: 1\nname: slow\nsteps: {a: {run: touch begun; sleep 30}}\n")
+    running = process("run", "slow.yaml", "--run-id", "s1", "-q")
+    while not (folder / "begun").exists():
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(0.02)
+    told = cli("cancel", "s1")
+    running.communicate(timeout=20)
+    assert told.out == "run s1 was told to stop; it will end canceled, or failed if a step had failed before\n"
+    assert (told.status, running.returncode) == (0, 3)
+
+
+def test_resume_of_what_has_ended_tells_how_and_ends_likewise(cli: Cli, write: Write) -> None:
+    write("hello.yaml", HELLO)
+    write("flaky.yaml", FLAKY)
+    cli("run", "hello.yaml", "--run-id", "h1")
+    cli("run", "flaky.yaml", "--run-id", "f1")
+    good, bad = cli("resume", "h1"), cli("resume", "f1")
+    assert good.status == 0
+    assert "run h1 has ended already; there is nothing to resume" in good.err
+    assert "text: hello world" in good.out
+    assert bad.status == 1
+    assert "run f1 failed" in bad.err
+    assert "yamlflow retry f1" in bad.err
+    assert cli("resume", "f1", "--json", "-q").json["status"] == "failed"

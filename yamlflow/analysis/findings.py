@@ -79,10 +79,11 @@ def _inner(value: Json, part: str | int) -> Json:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a remedy: the first of them, and how many more there are."""
+    """Names for a remedy: the first of them, and how many more there are; never one more, which is named instead."""
     every = sorted(name for name in names if not POSITIONAL.fullmatch(name))
-    more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
-    return ", ".join(every[:MOST_NAMES]) + more
+    if len(every) <= MOST_NAMES + 1:
+        return ", ".join(every)
+    return f"{', '.join(every[:MOST_NAMES])} and {len(every) - MOST_NAMES} more"
 
 
 def circled(members: list[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import Pointer
 from ..executors import Executor
 from ..spec import Call, Kind, Step
@@ -51,6 +53,22 @@ def _circles(desk: Desk) -> list[list[str]]:
     return list(circles.values())
 
 
+#: What other tools call a kind of step, and what says the same here.
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(("bash", "zsh"), "Write run: … with: {shell: bash}."),
+    **dict.fromkeys(
+        ("sh", "command", "cmd", "script", "exec", "process", "terminal", "run"), "Write run: …, which is kind shell."
+    ),
+    **dict.fromkeys(("py", "python3", "function"), "Write kind: python, with: {code: …} or {call: …}."),
+    **dict.fromkeys(("rest", "request", "requests", "curl", "webhook", "api", "https"), "Write kind: http."),
+    **dict.fromkeys(("sqlite", "sqlite3", "database", "db", "query"), "Write kind: sql."),
+    **dict.fromkeys(("wait", "delay", "pause", "timer"), "Write kind: sleep, with: {for: 10s}."),
+    **dict.fromkeys(("echo", "print", "message"), "Write kind: log, with: {message: …}."),
+    **dict.fromkeys(("dummy", "empty", "pass"), "Write kind: noop."),
+    **dict.fromkeys(("group", "sequence", "parallel", "block"), "A step that holds steps has no kind: steps: …."),
+}
+
+
 def kind_of(desk: Desk, step: Step) -> Executor | Kind | None:
     """What does the work of a step; None, after a report, when nothing does."""
     assert isinstance(step.body, Call)
@@ -77,6 +95,8 @@ def _remedy(desk: Desk, kind: str) -> str:
     broken = [str(plugin) for plugin in desk.broken if kind in plugin.kinds]
     if broken:
         return f"A plugin declares it but cannot be imported: {broken[0]}."
+    if kind.lower() in ELSEWHERE:
+        return ELSEWHERE[kind.lower()]
     known = desk.known_kinds
     hint = desk.findings.hint(kind, known)
     if not hint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from ..rows import RunRow, StepRow
 from .texts import as_yaml, length, tail
 
 if TYPE_CHECKING:
+    from ..packages import Plans
     from ..project import Project
     from ..store.base import Store
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 STATUS = {"succeeded": 0, "continued": 0, "failed": 1, "canceled": 3}
 #: Lines of the failed step's log that are shown.
 LAST_LINES = 20
+#: Failed fan-outs that are counted.
+MOST_LOOPS = 5
 
 
 def exit_status(runs: Sequence[RunRow]) -> int:
@@ -36,6 +39,10 @@ class Kept(Protocol):
     @property
     def store(self) -> Store:
         """The rows."""
+
+    @property
+    def plans(self) -> Plans:
+        """The plans of packages."""
 
     @property
     def home(self) -> Path:
@@ -88,6 +95,8 @@ def tell_end(kept: Kept, project: Project, run: RunRow, found: dict[str, Json]) 
     error = found["error"]
     color = "red" if run.status == "failed" else "yellow"
     click.echo(f"run {run.id} {click.style(run.status, fg=color)} after {length(found['duration_ms'])}", err=True)
+    for words in failed_loops(kept, run):
+        click.echo(f"  {words}", err=True)
     if error:
         step, attempt = error.get("step"), error.get("attempt")
         where = f"step {step}{f', attempt {attempt}' if attempt and attempt > 1 else ''}: " if step else ""
@@ -102,6 +111,27 @@ def tell_end(kept: Kept, project: Project, run: RunRow, found: dict[str, Json]) 
             click.echo(f"  reason: {why['reason']}", err=True)
     click.echo(f"  look:  {hint(project, f'show {run.id}')}", err=True)
     click.echo(f"  retry: {hint(project, f'retry {run.id}')}", err=True)
+
+
+def failed_loops(kept: Kept, run: RunRow) -> Iterator[str]:
+    """``each: 10 of 500 failed``, of every failed fan-out that is no part of another, a few of them."""
+    from itertools import islice
+
+    yield from islice((words for root in [root_of(kept.store, run)] if root for words in loops_in(kept, run, root)), MOST_LOOPS)
+
+
+def loops_in(kept: Kept, run: RunRow, row: StepRow) -> Iterator[str]:
+    """The same below one step that failed."""
+    from ..views.graph import RunGraph, form_of
+
+    if not row.children:
+        return
+    form = form_of(RunGraph(kept.store, kept.plans, run).node(row), row)
+    if form in ("for_each", "matrix"):
+        yield f"step {row.path}: {row.failures} of {row.children} failed"
+        return
+    for child in kept.store.children(run.key, row.path, row.id, statuses=["failed"], limit=MOST_LOOPS):
+        yield from loops_in(kept, run, child)
 
 
 def last_log(home: Path, run: RunRow, step: str) -> str:

@@ -48,6 +48,7 @@ def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | Non
         if run_id is None:
             return of_all_runs(printing, follow=follow)
         run = archive.run(run_id)
+        check_step(archive.store, run, step, later=follow and run.ended_at is None)
         seen = after
         while True:
             ended = (archive.store.run_at(run.key) or run).ended_at is not None
@@ -55,6 +56,17 @@ def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | Non
             if not follow or ended:
                 return 0
             wait(LOOK)
+
+
+def check_step(store: Store, run: RunRow, step: str | None, *, later: bool) -> None:
+    """``UnknownName`` for a step that the run never had; where it may come ``later`` that is only said."""
+    from ..errors import UnknownName
+
+    if not step or store.steps_at(run.key, [step]) or store.events(run.key, step=step, limit=1):
+        return
+    if not later:
+        raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
+    click.echo(f'run "{run.id}" has no step "{step}" yet', err=True)
 
 
 class Printing:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..clock import SECOND, wait
 from ..errors import StoreUnavailable
 from ..rows import EventRow
+from ..speech import heard
 from ..store.base import Reader
 from .lines import to_stderr
 
@@ -117,6 +118,7 @@ class Signals:
         self._wake_up()
 
 
+@heard()
 def work(
     runtime: Runtime,
     done: Callable[[], bool],

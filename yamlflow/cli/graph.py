@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UnknownName
-from .common import command, flags_of
+from .common import command, flags_of, json_option
 
 if TYPE_CHECKING:
     from ..views.drawing import Drawing
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
         ("yamlflow graph crawl.yaml --format dot | dot -Tsvg > crawl.svg", "as a picture"),
         ("yamlflow graph crawl-1f3a", "of a run, coloured by status"),
         ("yamlflow graph crawl.yaml --format text", "as an outline"),
+        ("yamlflow graph crawl.yaml --json", "for programs: steps, and what needs what"),
     ],
 )  # fmt: skip
 @click.argument("what", metavar="FILE|RUN")
 @click.option("--format", "form", type=click.Choice(["mermaid", "dot", "text"]), default="mermaid", help="[mermaid]")
+@json_option
 @click.pass_context
-def graph(ctx: click.Context, what: str, form: str) -> int:
+def graph(ctx: click.Context, what: str, form: str, as_json: bool) -> int:
     """Draw what needs what: groups as boxes, conditions on the arrows, loops marked, and for a run the statuses."""
     from ..views.drawing import to_dot, to_mermaid, to_text
+    from .texts import as_json as written
 
     drawing = drawing_of(ctx, what)
+    if as_json:
+        click.echo(written(drawing.to_json()))
+        return 0
     click.echo({"mermaid": to_mermaid, "dot": to_dot, "text": to_text}[form](drawing))
     return 0
 

@@ -9,6 +9,7 @@ import click
 
 from ..rows import EventRow
 from ..views.board import Board, Change, Entry
+from ..views.outline import counted
 from .texts import clock_time, length, mark, short
 
 #: Failures inside one counted fan-out that get a line of their own.
@@ -110,9 +111,9 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.leased":
             return "running", f"{path} started{f', attempt {entry.attempt}' if entry.attempt > 1 else ''}"
         case "step.opened" if entry.total:
-            return "running", f"{path} opened, {entry.total} items"
+            return "running", f"{path} opened, {counted(entry.total, 'item')}"
         case "step.succeeded":
-            count = f", {entry.done or entry.total} items" if entry.total else ""
+            count = f", {counted(entry.done or entry.total, 'item')}" if entry.total else ""
             again = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
             return "succeeded", f"{path} succeeded{took}{again}{count}"
         case "step.failed":

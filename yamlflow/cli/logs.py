@@ -11,6 +11,7 @@ from .common import command
 
 if TYPE_CHECKING:
     from ..rows import RunRow
+    from .log_files import LogFile
     from .opening import Archive
 
 #: Milliseconds between looks while following.
@@ -36,7 +37,8 @@ def logs(
 ) -> int:
     """Print what the steps of a run wrote: stdout, stderr and log lines, with secrets as ***.
 
-    Logs stand in the order in which they were last written to, each under the name of its step and attempt.
+    Logs stand in the order in which they were last written to. Where there are several, each stands under the name of
+    its step and attempt, on stdout like the logs themselves; one alone is printed as it was written.
     """
     from ..clock import wait
     from ..errors import UnknownName
@@ -46,7 +48,9 @@ def logs(
         run = archive.run(run_id)
         if step and not archive.store.steps_at(run.key, [step]):
             raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
-        reading = Reading(archive, run, step, attempt)
+        if attempt is not None and not follow:
+            check_attempt(archive, run, step, attempt)
+        reading = Reading(archive, run, step, attempt, headed=follow and step is None)
         shown = reading.print(lines)
         while follow and (archive.store.run_at(run.key) or run).ended_at is None:
             wait(LOOK)
@@ -57,36 +61,65 @@ def logs(
     return 0
 
 
+def check_attempt(archive: Archive, run: RunRow, step: str | None, attempt: int) -> None:
+    """``UnknownName`` for an attempt that no step has had."""
+    from ..errors import UnknownName
+    from .log_files import logs_of
+
+    written = (one.attempt for one in logs_of(archive.home, run, step))
+    most = max((*written, *(row.attempt for row in archive.store.tree(run.key, step or ""))), default=0)
+    if attempt > most:
+        what = f"step {step} has" if step else f"the steps of run {run.id} have"
+        count = "not been tried" if not most else f"had {most} {'attempt' if most == 1 else 'attempts'} at most"
+        raise UnknownName(f"there is no attempt {attempt}: {what} {count}")
+
+
 class Reading:
     """The logs of a run, read from where they were left."""
 
-    def __init__(self, archive: Archive, run: RunRow, step: str | None, attempt: int | None) -> None:
+    def __init__(
+        self, archive: Archive, run: RunRow, step: str | None, attempt: int | None, *, headed: bool = False
+    ) -> None:
         self._archive, self._run, self._step, self._attempt = archive, run, step, attempt
         self._read: dict[Path, int] = {}
         self._last: Path | None = None
+        #: Whether names stand on stdout; once there was more than one log they do.
+        self._headed = headed
+        self._ended = True
 
     def print(self, lines: int | None) -> int:
         """Print what is new, the last ``lines`` of each log only; how many logs had something."""
         from .log_files import logs_of
 
+        found = [
+            one
+            for one in logs_of(self._archive.home, self._run, self._step)
+            if self._attempt in (None, one.attempt) and one.file.stat().st_size
+        ]
+        self._headed = self._headed or len(found) > 1
+        again = {one.step for one in found if one.attempt > 1}
         count = 0
-        for one in logs_of(self._archive.home, self._run, self._step):
-            if self._attempt is not None and one.attempt != self._attempt:
-                continue
+        for one in found:
             start = self._read.get(one.file, 0)
             if one.file.stat().st_size > start:
+                self._head(one, numbered=one.step in again)
                 self._print(one, start, lines)
                 count += 1
         return count
 
-    def _print(self, one: Any, start: int, lines: int | None) -> None:
+    def _head(self, one: LogFile, *, numbered: bool) -> None:
+        """The name above a log, on a line of its own."""
+        if one.file == self._last:
+            return
+        attempt = f", attempt {one.attempt}" if numbered else ""
+        before = "" if self._ended else "\n"
+        click.secho(f"{before}── {one.step or '(package)'}{attempt}", dim=True, err=not self._headed)
+        self._last = one.file
+
+    def _print(self, one: LogFile, start: int, lines: int | None) -> None:
         import shutil
         import sys
 
-        if one.file != self._last:
-            attempt = f", attempt {one.attempt}" if one.attempt > 1 else ""
-            click.secho(f"── {one.step or '(package)'}{attempt}", dim=True, err=True)
-            self._last = one.file
         with one.file.open("rb") as stream:
             stream.seek(start)
             if lines is not None:
@@ -94,7 +127,9 @@ class Reading:
             sys.stdout.flush()
             shutil.copyfileobj(stream, sys.stdout.buffer)
             sys.stdout.buffer.flush()
-            self._read[one.file] = stream.tell()
+            self._read[one.file] = end = stream.tell()
+            stream.seek(max(0, end - 1))
+            self._ended = stream.read(1) in (b"\n", b"")
 
 
 def seek_last(stream: Any, lines: int) -> None:

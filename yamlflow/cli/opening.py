@@ -67,6 +67,13 @@ def find_run(store: Store, given: str) -> RunRow:
     raise UnknownName(f'there is no run "{given}" in {store.url}. {run_remedy(given, known)}')
 
 
+def name_of(store: Store, run: RunRow) -> str:
+    """What leads back to this execution: its id alone only where it is the newest, and the only one."""
+    newest = store.find_run(run.id)
+    alone = run.execution == 1 and (newest is None or newest.key == run.key)
+    return run.id if alone else f"{run.id}@{run.execution}"
+
+
 def run_remedy(given: str, known: Sequence[str]) -> str:
     """Which run may have been meant."""
     from ..errors import did_you_mean

@@ -158,7 +158,7 @@ def input_option(name: str, schema: Mapping[str, Json], id: str, taken: set[str]
             [*names, id], default=None, expose_value=False, callback=keep, help=input_help(schema), show_default=False
         )
     return click.Option(
-        [*flags, id], type=str, multiple=schema.get("type") == "array", expose_value=False, callback=keep,
+        [*flags, id], type=str, multiple=True, expose_value=False, callback=keep,
         metavar=type_text(schema), help=input_help(schema),
     )  # fmt: skip
 
@@ -227,29 +227,15 @@ def write_inputs(
 
 def inputs_given(ctx: click.Context, pairs: tuple[str, ...], file: str | None) -> dict[str, Json]:
     """The inputs of this call: from a file, then ``-i name=value``, then options. ``UserError``, ``UsageError``."""
-    from ..inputs import typed
+    from ..inputs import from_text
 
     schemas = chosen(ctx).package.package.inputs
     values = from_input_file(file) if file else {}
-    for name, text in split_pairs(pairs, "-i"):
-        values[name] = typed(schemas.get(name), text)
-    for name, value in ctx.meta.get(VALUES, {}).items():
-        values[name] = from_option(schemas[name], value)
-    return values
-
-
-def from_option(schema: Any, value: Any) -> Json:
-    """What an option's text is as a value; an option given several times makes a list."""
-    from ..inputs import typed
-
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, tuple):
-        return typed(schema, value)
-    if len(value) == 1 and value[0].lstrip().startswith("["):
-        return typed(schema, value[0])
-    items = schema.get("items") if isinstance(schema, dict) else None
-    return [typed(items, text) for text in value]
+    options: Mapping[str, bool | tuple[str, ...]] = ctx.meta.get(VALUES, {})
+    typed = [(name, text) for name, text in split_pairs(pairs, "-i") if name not in options]
+    switched = {name: value for name, value in options.items() if isinstance(value, bool)}
+    typed += [(name, text) for name, texts in options.items() if isinstance(texts, tuple) for text in texts]
+    return {**values, **from_text(schemas, typed), **switched}
 
 
 def split_pairs(pairs: tuple[str, ...], option: str) -> Iterator[tuple[str, str]]:

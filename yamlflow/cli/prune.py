@@ -41,7 +41,7 @@ def prune(
     """Remove runs that have ended, with their steps, events, logs, scratch folders and kept files. Runs that have not
     ended are never removed; records stay in their collections.
     """
-    from .opening import find_run, project_of, working
+    from .opening import find_run, name_of, project_of, working
     from .texts import as_json as written
 
     if (older_than is None) == (not run_ids):
@@ -53,9 +53,9 @@ def prune(
             chosen = ended_before(runtime, runtime.clock.now() - int(older_than or 0), package, status)
         for run in chosen:
             refuse_live(run)
+        names = [name_of(runtime.store, run) for run in chosen]
         for run in [] if dry_run else chosen:
             remove(runtime, run)
-    names = [f"{run.id}@{run.execution}" if run.execution > 1 else run.id for run in chosen]
     if as_json:
         click.echo(written(names))
         return 0

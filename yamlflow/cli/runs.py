@@ -37,7 +37,7 @@ def runs(
     from ..clock import SystemClock
     from ..store.base import RunFilter
     from ..views.runs import summary
-    from .opening import looking
+    from .opening import looking, name_of
     from .package_command import split_pairs
     from .texts import as_json as written
     from .texts import colored, date_time, length, mark, short, table
@@ -48,8 +48,9 @@ def runs(
             package=package, status=status, id=run_id, live=live, limit=limit + 1,
             metadata=tuple(split_pairs(meta, "--meta")), before=archive.run(before).key if before else None,
         )  # fmt: skip
-        found = [summary(row, now=now) for row in archive.store.runs(wanted)]
-    shown = found[:limit]
+        found = archive.store.runs(wanted)
+        names = [] if as_json else [name_of(archive.store, row) for row in found[:limit]]
+    shown = [summary(row, now=now) for row in found[:limit]]
     if as_json:
         click.echo(written([one.to_json() for one in shown]))
         return 0
@@ -58,7 +59,7 @@ def runs(
         return 0
     rows = [
         (
-            one.id if one.execution == 1 else f"{one.id}@{one.execution}",
+            name,
             f"{mark(one.status)} {colored(one.status)}",
             f"{one.done}/{one.steps}",
             date_time(one.created_at),
@@ -66,9 +67,9 @@ def runs(
             one.package,
             short(one.name or "", 40),
         )
-        for one in shown
+        for name, one in zip(names, shown, strict=True)
     ]
     click.echo(table(rows, ("RUN", "STATUS", "STEPS", "STARTED", "TOOK", "PACKAGE", "NAME")))
     if len(found) > limit:
-        click.echo(f"… more: yamlflow runs --before {shown[-1].id}", err=True)
+        click.echo(f"… more: yamlflow runs --before {names[-1]}", err=True)
     return 0

@@ -55,6 +55,7 @@ def show(ctx: click.Context, run_id: str, step: str, children: int, as_json: boo
 def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json: bool) -> int:
     """The whole run."""
     from ..views.runs import summary
+    from .opening import name_of
 
     one = summary(run, now=now)
     if as_json:
@@ -62,7 +63,7 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
             written({**one.to_json(), "inputs": json.loads(run.inputs), "error": tree.error, "root": tree.to_json()})
         )
         return 0
-    name = f"{run.id}@{run.execution}" if run.execution > 1 else run.id
+    name = name_of(archive.store, run)
     click.echo(f"{mark(one.status)} {click.style(name, bold=True)}  {colored(one.status)}  {length(one.duration)}")
     about = [f"{run.package}{f' {run.version}' if run.version else ''}", f"started {date_time(run.created_at)}"]
     click.echo(

@@ -78,6 +78,7 @@ def worker(
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
         plugins = plugins_for(ctx, project, live_runs(archive.store))
+        warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
     with working(
         ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),
         kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
@@ -101,6 +102,17 @@ def worker(
 def words(text: str | None) -> list[str] | None:
     """Names with commas between them; None for all."""
     return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def warn_of_queues(wanted: list[str] | None, known: list[str]) -> None:
+    """Name the queues that no run has used yet: they may come, or be mistyped."""
+    from ..errors import did_you_mean
+
+    for name in wanted or ():
+        if name not in known and name != "default":
+            own = next((f'Did you mean "{each}"?' for each in known if each.endswith(f"/{name}")), "")
+            words = f'warning: there is no queue "{name}" yet. {own or did_you_mean(name, known)}'
+            click.secho(words.rstrip(), err=True, fg="yellow")
 
 
 def kinds_of(text: str | None, plugins: Plugins) -> list[str] | None:

@@ -247,6 +247,8 @@ def fail_ending(work: Work, row: StepRow, error: Error) -> None:
 def wait(work: Work, row: StepRow, outcome: Waiting) -> None:
     """A call waits for time (signals come with their own kinds)."""
     result = None if outcome.result is None else json.dumps(outcome.result)
+    if outcome.until is not None:
+        outcome = replace(outcome, until=min(outcome.until, work.now + 10 * lifecycle.LONGEST))
     work.event(row.run, "step.waiting", row.path, {"until": outcome.until and to_text(outcome.until)})
     work.put(
         moved(

@@ -20,7 +20,8 @@ from ..context import StepContext
 from ..errors import PluginError, StepFault
 from ..faults import delay_of, error_of
 from ..outcome import Error, Failed, Json, Outcome
-from .binding import Binding, misfit
+from ..speech import LOG
+from .binding import Binding, keyed_signature, misfit
 from .checking import Finding, checker, fill_defaults
 
 __all__ = ["Deferred", "Executor", "Mode", "execute", "execute_async", "executor", "executor_of", "fault_outcome"]
@@ -132,7 +133,7 @@ def executor(
         raise PluginError(f"{kind!r} is no name for a kind; write letters, digits, _ - . and / between parts")
 
     def declare(function: Function) -> Function:
-        _refuse_unfit(function, kind, mode)
+        _refuse_unfit(function, kind, mode, declared=schema is not None)
         declared = Executor(
             kind=kind,
             call=function,
@@ -167,7 +168,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def _refuse_unfit(function: Any, kind: str, mode: Mode | None) -> None:
+def _refuse_unfit(function: Any, kind: str, mode: Mode | None, *, declared: bool) -> None:
     if not callable(function):
         raise PluginError(f'kind "{kind}": {function!r} cannot be called')
     if ATTRIBUTE in getattr(function, "__dict__", {}):
@@ -178,6 +179,8 @@ def _refuse_unfit(function: Any, kind: str, mode: Mode | None) -> None:
     if mode is not None and (mode == "async") != _is_async(function):
         written = "async def" if _is_async(function) else "def"
         raise PluginError(f'kind "{kind}": mode "{mode}" does not go with {written}')
+    if not declared:
+        keyed_signature(function, kind)
 
 
 def execute(executor: Executor, step: StepContext) -> Outcome:
@@ -185,6 +188,7 @@ def execute(executor: Executor, step: StepContext) -> Outcome:
 
     Never raises but for ``KeyboardInterrupt``: what the function raises, ``SystemExit`` included, is the outcome.
     """
+    before = LOG.set(step.ports.log)
     try:
         value = executor.start(step)
         _keep(step, value)
@@ -193,6 +197,8 @@ def execute(executor: Executor, step: StepContext) -> Outcome:
         raise
     except BaseException as fault:
         return _broken_off(step, fault)
+    finally:
+        LOG.reset(before)
 
 
 async def execute_async(executor: Executor, step: StepContext) -> Outcome:
@@ -201,11 +207,15 @@ async def execute_async(executor: Executor, step: StepContext) -> Outcome:
     The executor then finds ``asyncio.CancelledError`` raised at its ``await`` and cleans up in its own time. Raises
     nothing but ``CancelledError``, when the caller itself was canceled.
     """
+    before = LOG.set(step.ports.log)
     try:
         work = executor.start(step)
     except BaseException as fault:
         return fault_outcome(fault, step)
-    return await _supervised(work, step)
+    else:
+        return await _supervised(work, step)
+    finally:
+        LOG.reset(before)
 
 
 async def _supervised(work: Awaitable[Any], step: StepContext) -> Outcome:

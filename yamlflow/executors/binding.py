@@ -49,6 +49,19 @@ def misfit(kind: str, findings: Sequence[Finding]) -> Permanent:
     return Permanent("bad_input", f"{kind}: " + "; ".join(told), details=details)
 
 
+def keyed_signature(call: Callable[..., Any], kind: str) -> inspect.Signature:
+    """The signature of a function whose parameters are keys of ``with``; ``PluginError`` where one cannot be."""
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError) as wrong:
+        raise PluginError(f'kind "{kind}": the parameters cannot be read: {wrong}; declare a schema') from None
+    for each in signature.parameters.values():
+        if each.kind in (each.VAR_POSITIONAL, each.POSITIONAL_ONLY):
+            written = f"*{each.name}" if each.kind is each.VAR_POSITIONAL else f"the positional-only {each.name}"
+            raise PluginError(f'kind "{kind}": {written} cannot be a key of `with`; use a keyword parameter')
+    return signature
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter that takes a key of ``with``."""
@@ -77,11 +90,7 @@ class Binding:
     @cached_property
     def signature(self) -> inspect.Signature:
         """The function's own signature."""
-        signature = inspect.signature(self.call)
-        for parameter in signature.parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-                raise PluginError(f"{self.kind}: *{parameter.name} cannot be a key of `with`; use a keyword parameter")
-        return signature
+        return keyed_signature(self.call, self.kind)
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..duration import InvalidDuration, parse_duration
 from ..errors import Pointer, did_you_mean
 from ..outcome import Json
 
@@ -43,6 +44,8 @@ WORDS = {
     "object": "a mapping",
 }
 
+#: The ``format`` of a text that is a length of time: a number in its place is told of its missing unit.
+DURATION = "yamlflow-duration"
 #: Keywords that say something to people only.
 SILENT = frozenset(
     ["title", "description", "markdownDescription", "default", "examples", "$schema", "$id", "$comment", "deprecated",
@@ -92,11 +95,21 @@ def _plain_findings(schema: Mapping[str, Json] | bool, value: Json, pointer: Poi
             yield pointer, "nothing is allowed here"
         return
     if "type" in schema and not _fits_type(schema["type"], value):
-        yield pointer, f"expected {_type_words(schema['type'])}, got {shown(value)}"
+        yield pointer, _misfit(schema, value)
         return
     for keyword, limit in schema.items():
         if keyword in CHECKS:
             yield from CHECKS[keyword](limit, value, pointer, schema)
+
+
+def _misfit(schema: Mapping[str, Json], value: Json) -> str:
+    """What to say of a value of another type."""
+    if schema.get("format") == DURATION and _is_number(value):
+        try:
+            parse_duration(value)
+        except InvalidDuration as wrong:
+            return f"{wrong.message}: {wrong.remedy[0].lower()}{wrong.remedy[1:].rstrip('.')}"
+    return f"expected {_type_words(schema['type'])}, got {shown(value)}"
 
 
 def _fits_type(types: str | list[str], value: Json) -> bool:

@@ -17,6 +17,7 @@ from ..outcome import Json
 from ..values import to_text
 from . import executor
 from .bodies import json_of, receive, text_of
+from .checking import DURATION
 
 if TYPE_CHECKING:
     import httpx
@@ -53,7 +54,12 @@ SCHEMA: Json = {
             "description": "Whether redirects are followed, or how many (true is 10).",
         },
         "proxy": {"type": "string", "description": "The URL of an HTTP proxy; none is taken from the environment."},
-        "timeout": {"type": "string", "default": "15s", "description": "For the whole request, body and redirects."},
+        "timeout": {
+            "type": "string",
+            "format": DURATION,
+            "default": "15s",
+            "description": "For the whole request, body and redirects.",
+        },
         "max_size": {**SIZE, "description": "Bytes of the body, or `10MB`; default 1 MB, with `save_as` 1 GB."},
         "expect": {
             "type": "array",

@@ -104,6 +104,7 @@ def answer_of(file: Path, step: StepContext) -> Json | Failed:
 async def in_thread(step: StepContext) -> Json | Failed:
     """In a thread of this process, which ends with it: one that hangs keeps nobody from leaving."""
     import asyncio
+    import contextvars
     import threading
 
     loop, work = asyncio.get_running_loop(), function_of(step)
@@ -118,7 +119,8 @@ async def in_thread(step: StepContext) -> Json | Failed:
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, value)
 
-    threading.Thread(target=run_here, daemon=True).start()
+    # In the step's context, so that what it prints is told from what others print.
+    threading.Thread(target=contextvars.copy_context().run, args=(run_here,), daemon=True).start()
     return await done
 
 

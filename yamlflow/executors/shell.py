@@ -13,6 +13,7 @@ from ..artifacts import keep_folder, open_regular
 from ..context import StepContext
 from ..errors import Permanent, Retryable
 from ..outcome import Json
+from ..values import to_text
 from . import executor
 from .processes import Ended, run
 
@@ -30,7 +31,7 @@ SCHEMA: Json = {
             "type": ["string", "array"],
             "minLength": 1,
             "minItems": 1,
-            "items": {"type": "string"},
+            "items": {"type": ["string", "number", "boolean", "null"]},
             "description": "Text for a shell, or a list: a program and its arguments, which no shell reads.",
         },
         "shell": {
@@ -49,6 +50,9 @@ SCHEMA: Json = {
         },
     },
 }
+SECRET_REMEDY = (
+    "write it to stderr or nowhere, and return something else: with `parse`, or by writing to $YAMLFLOW_OUTPUT"
+)
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)")
 
 
@@ -60,6 +64,7 @@ async def shell(step: StepContext) -> Json:
     `{exit_code, stdout, stderr}` with the end of each. Files in `$YAMLFLOW_ARTIFACTS` become artifacts. An exit status
     other than 0 fails with `exit_status`.
     """
+    step.secret_remedy = SECRET_REMEDY
     cwd = step.work_in(step.input.get("cwd"))
     parse = step.input.get("parse")
     places = Places(step)
@@ -147,9 +152,14 @@ def output_of(text: str) -> Json:
     return result
 
 
-def command_of(text: str | list[str], shell: str) -> list[str]:
+def command_of(text: str | list[Json], shell: str) -> list[str]:
     """The program and its arguments."""
-    return [*SHELLS[shell], text] if isinstance(text, str) else text
+    return [*SHELLS[shell], text] if isinstance(text, str) else [argument_of(each) for each in text]
+
+
+def argument_of(value: Json) -> str:
+    """A value as an argument, as ``env`` has it: text as it is, nothing for null, else JSON."""
+    return value if isinstance(value, str) else "" if value is None else to_text(value)
 
 
 def stdin_of(value: Json) -> bytes | None:

@@ -10,6 +10,7 @@ from ..duration import parse_duration
 from ..errors import Permanent, UserError
 from ..outcome import Json, Waiting
 from . import executor
+from .checking import DURATION
 
 SCHEMA: Json = {
     "type": "object",
@@ -17,7 +18,11 @@ SCHEMA: Json = {
     "minProperties": 1,
     "maxProperties": 1,
     "properties": {
-        "for": {"type": "string", "description": "How long: `90s`, `10m`, `1h30m`, `2d` or ISO 8601 (`PT1H30M`)."},
+        "for": {
+            "type": "string",
+            "format": DURATION,
+            "description": "How long: `90s`, `10m`, `1h30m`, `2d` or ISO 8601 (`PT1H30M`).",
+        },
         "until": {"type": "string", "description": "When to wake: `2030-01-31T08:00:00Z`; without a zone, UTC."},
     },
 }

@@ -140,7 +140,8 @@ def connect(step: StepContext) -> sqlite3.Connection:
 
 def apply_once(connection: sqlite3.Connection, statements: Sequence[tuple[str, Any]], step: StepContext) -> Json:
     """The rows: kept from when it was applied, or those of applying it now."""
-    key = (step.run.key, step.step.path)
+    # With the moment of its start: a run id may come back, after a prune or from another store.
+    key = (f"{step.run.key}@{step.run.started_at}", step.step.path)
     with transaction(connection):
         connection.execute(MARKERS)
         kept = connection.execute(FIND_MARKER, key).fetchone()

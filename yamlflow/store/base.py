@@ -216,5 +216,8 @@ class Store(Reader, Protocol):
     def version(self) -> int:
         """A number that changes when anybody has committed; cheap enough to ask many times a second."""
 
+    def still_there(self) -> None:
+        """Raise ``StoreGone`` when what was opened is no longer what others would open."""
+
     def close(self) -> None:
         """Give back what the store holds; a connection that was lent stays open."""

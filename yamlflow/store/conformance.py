@@ -9,6 +9,7 @@ Each test says one promise of ``store.base``. They use no engine: rows go in, ro
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ class StoreConformance:
         assert first.execution == 1
 
     def test_runs_are_listed_newest_first_and_by_page(self, store: Store) -> None:
-        rows = [self.add_run(store, f"r{n}", metadata='{"n": "%d"}' % (n % 2)) for n in range(5)]
+        rows = [self.add_run(store, f"r{n}", metadata=json.dumps({"n": str(n % 2)})) for n in range(5)]
         assert store.runs(RunFilter()) == rows[::-1]
         assert store.runs(RunFilter(limit=2, before=rows[3].key)) == [rows[2], rows[1]]
         assert store.runs(RunFilter(metadata=(("n", "1"),))) == [rows[3], rows[1]]

@@ -7,13 +7,14 @@ began by reading and went on to write would fail when another process wrote in b
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import RunExists
+from ..errors import RunExists, StoreGone
 from ..outcome import Record
 from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
 from .base import Edge, RunFilter
@@ -250,6 +251,8 @@ class SqliteStore:
             self.path = path_of(target)
             self.url = target if target.startswith("sqlite:") else f"sqlite:///{target}"
             self._db = connect(self.path, url=self.url, synchronous=synchronous)
+        #: Device and inode of the file that is open; None where there is none.
+        self._place = place_of(self.path) if self.path and self.path != ":memory:" else None
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
@@ -273,6 +276,12 @@ class SqliteStore:
 
     def version(self) -> int:
         return int(self._one("pragma data_version")[0]) + (self._commits << 32)
+
+    def still_there(self) -> None:
+        if self._place is not None and place_of(self.path) != self._place:
+            raise StoreGone(
+                f"{self.url}: the file was deleted or replaced while it was in use; nothing more is written to it"
+            )
 
     def close(self) -> None:
         with self._lock:
@@ -376,6 +385,15 @@ class SqliteStore:
     def _one(self, sql: str) -> Any:
         with self._lock, explained(self.url):
             return self._db.execute(sql).fetchone()
+
+
+def place_of(path: str) -> tuple[int, int] | None:
+    """Device and inode of a file; None when it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def find_run(db: sqlite3.Connection, id: str, execution: int | None) -> RunRow | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..outcome import Json
 from ..plan import Plan, child_path, parent_path
 from .outline import Planned, outline_of, text_of_outline
 
@@ -36,6 +37,18 @@ class Drawing:
     arrows: Sequence[Arrow]
     #: Path without keys -> status; empty for a package.
     statuses: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """The shape that ``--json`` prints: steps by path, and what needs what."""
+        return {
+            "name": self.name,
+            "steps": [step.to_json() for step in self.steps],
+            "arrows": [
+                {"source": arrow.source, "target": arrow.target, "ends": arrow.label or "succeeded"}
+                for arrow in self.arrows
+            ],
+            "statuses": dict(self.statuses),
+        }
 
 
 def worst(one: str | None, other: str) -> str:

@@ -104,12 +104,17 @@ def loop_text(step: Step) -> str | None:
     """How a step is repeated."""
     match step.loop:
         case FanOut(items=items):
-            return f"for_each {items if isinstance(items, str) else f'{len(items)} items'}"
+            return f"for_each {items if isinstance(items, str) else counted(len(items), 'item')}"
         case Matrix(axes=axes):
             return f"matrix {', '.join(axes)}"
         case Repeat(until=until):
             return f"repeat until {until}"
     return None
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 item``, ``2 items``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def in_order(group: Group) -> list[str]:
