@@ -19,7 +19,7 @@ def claims(headers: Message, folder: Path) -> Iterator[tuple[str, str]]:
     if is_expression(field) and category_of(field) != "unknown":
         yield "field", field.strip()
     said = [each.rpartition(" :: ")[2] for each in headers.get_all("Classifier", []) if each.startswith("License ::")]
-    yield from _told("classifiers", list(dict.fromkeys(name for each in said for name in names_in(each))))
+    yield from _told("classifier", list(dict.fromkeys(name for each in said for name in names_in(each))))
     yield from _told("field", names_in(field))
     files = sorted(folder.rglob("*")) if folder.is_dir() else []
     for file in (file for file in files if re.match("licen[sc]e|copying", file.name, re.I) and file.is_file()):
@@ -29,7 +29,7 @@ def claims(headers: Message, folder: Path) -> Iterator[tuple[str, str]]:
 def _told(source: str, names: list[str]) -> Iterator[tuple[str, str]]:
     """One name as it is; of several nobody says whether one or all apply, so they stay a list."""
     if names:
-        yield source, names[0] if len(names) == 1 else f"{source}: {'; '.join(names)}"
+        yield source, names[0] if len(names) == 1 else f"{source}s: {'; '.join(names)}"
 
 
 def text_of(file: Path) -> str:

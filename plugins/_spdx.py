@@ -1,7 +1,7 @@
 """SPDX licence expressions: which texts are one, and what each licence asks for. Not a plugin: its name begins with _.
 
 Where metadata name a licence and no version of it, ``LicenseRef-GPL`` and the like stand for it. A list of licences of
-which nobody says whether one or all apply is ``SOURCE: A; B`` and counts as the heaviest of them.
+which nobody says whether one or all apply is ``classifiers: A; B`` and counts as the heaviest of them.
 """
 
 from __future__ import annotations

@@ -115,17 +115,36 @@ def test_files_that_begin_with_an_underscore_are_no_plugins(tmp_path: Path) -> N
     assert not found.broken
 
 
-def test_a_kind_claimed_twice_is_an_error_that_names_both(tmp_path: Path) -> None:
-    with pytest.raises(PluginError) as caught:
-        plugins(tmp_path, one=ECHO, two=ECHO)
-    assert "hello/echo" in str(caught.value)
-    assert f"{tmp_path / 'one.py'}:4" in str(caught.value)
-    assert f"{tmp_path / 'two.py'}:4" in str(caught.value)
+def test_a_kind_claimed_twice_is_nobodys_and_harms_no_other(tmp_path: Path) -> None:
+    other = ECHO.replace("hello/echo", "hello/other")
+    found = plugins(tmp_path, one=ECHO, three=ECHO, two=ECHO + textwrap.indent(textwrap.dedent(other), " " * 4))
+    assert "hello/echo" not in found.executors
+    assert {"hello/other", "http"} <= set(found.executors)
+    (broken,) = found.broken
+    assert broken.kinds == ("hello/echo",)
+    assert (broken.file, broken.line) == (str(tmp_path / "two.py"), 4)
+    assert "claimed twice" in broken.cause
+    for name in ("one", "two", "three"):
+        assert f"{tmp_path / name}.py:4" in broken.cause
 
 
-def test_a_built_in_kind_cannot_be_taken(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match="built in"):
-        plugins(tmp_path, mine=ECHO.replace("hello/echo", "shell"))
+def test_a_built_in_kind_that_a_plugin_claims_is_refused(tmp_path: Path) -> None:
+    found = plugins(tmp_path, mine=ECHO.replace("hello/echo", "http"), other=ECHO)
+    assert "http" not in found.executors
+    assert {"hello/echo", "shell"} <= set(found.executors)
+    (broken,) = found.broken
+    assert broken.kinds == ("http",)
+    assert f"by built in and by {tmp_path / 'mine.py'}:4" in broken.cause
+
+
+def test_only_packages_that_need_a_contested_kind_are_refused(tmp_path: Path) -> None:
+    found = plugins(tmp_path, mine=ECHO.replace("hello/echo", "http"))
+    given = {"executors": found.executors, "expressions": Expressions(), "broken": found.broken}
+    good = document.load("yamlflow: 1\nname: p\nsteps: {a: {run: 'true'}}")
+    assert not errors_of(analyze(good, **given))
+    bad = document.load("yamlflow: 1\nname: p\nsteps: {a: {kind: http, with: {url: 'http://a'}}}")
+    (problem,) = errors_of(analyze(bad, **given))
+    assert str(tmp_path / "mine.py") in str(problem)
 
 
 def test_a_filter_claimed_twice_is_an_error(tmp_path: Path) -> None:
@@ -134,9 +153,33 @@ def test_a_filter_claimed_twice_is_an_error(tmp_path: Path) -> None:
         plugins(tmp_path, one=text, two=text)
 
 
+@pytest.mark.parametrize("name", ["my-plug.py", "my plug.py", "2nd.py", "my-package/__init__.py", "shop.v1/__init__.py"])
+def test_a_file_that_python_cannot_import_by_its_name_is_broken(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path, hello=ECHO) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(textwrap.dedent(ECHO.replace("hello/echo", "my/kind")))
+    found = load([tmp_path], entry_points=False)
+    assert "hello/echo" in found.executors
+    (broken,) = found.broken
+    assert broken.file == str(tmp_path / name.partition("/")[0])
+    assert broken.kinds == ("my/kind",)
+    assert "rename" in broken.cause
+
+
+def test_files_that_are_no_modules_are_no_plugins_whatever_their_name(tmp_path: Path) -> None:
+    write(tmp_path, hello=ECHO)
+    (tmp_path / "read-me.txt").write_text("not code")
+    (tmp_path / "some-data").mkdir()
+    (tmp_path / ".hidden-one.py").write_text("1/0")
+    (tmp_path / "_my-helper.py").write_text("1/0")
+    assert not load([tmp_path], entry_points=False).broken
+
+
 @pytest.mark.parametrize(
     ("text", "line", "cause"),
     [
+        ("from yamlflow import executor\n@executor('a')\ndef f(*rest): ...", 2, "*rest cannot be a key of `with`"),
+        ("from yamlflow import executor\n@executor('a')\ndef f(x, /): ...", 2, "the positional-only x cannot be a key"),
         ("\n\nimport nosuch_module_at_all", 3, "ModuleNotFoundError"),
         ("x = 1\n1/0", 2, "ZeroDivisionError"),
         ("def f(:\n", 1, "SyntaxError"),

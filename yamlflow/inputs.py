@@ -17,7 +17,9 @@ from .outcome import Json
 def resolve(schemas: Mapping[str, Json], given: Mapping[str, Json], *, what: str = "input") -> dict[str, Json]:
     """The values with defaults filled in. Raises ``InvalidInput`` with every problem."""
     problems = [
-        Problem(message=f"there is no {what} of this name", remedy=unknown_remedy(name, schemas), pointer=(what + "s", name))
+        Problem(
+            message=f"there is no {what} of this name", remedy=unknown_remedy(name, schemas), pointer=(what + "s", name)
+        )
         for name in given
         if name not in schemas
     ]
@@ -40,7 +42,9 @@ def missing(name: str, schema: Mapping[str, Json], what: str) -> Problem:
     """A required value that was not given."""
     kind = schema.get("type", "any value")
     words = f" ({schema['description']})" if schema.get("description") else ""
-    return Problem(message=f"the {what} is required: {kind}{words}", remedy=f"Give it: -i {name}=…", pointer=(what + "s", name))
+    return Problem(
+        message=f"the {what} is required: {kind}{words}", remedy=f"Give it: -i {name}=…", pointer=(what + "s", name)
+    )
 
 
 def unknown_remedy(name: str, schemas: Mapping[str, Json]) -> str:
@@ -59,7 +63,11 @@ def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Pro
 
     validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
     return [
-        Problem(message=shortened(error.message), pointer=(*pointer, *error.absolute_path), remedy=given_text(error.instance))
+        Problem(
+            message=shortened(error.message),
+            pointer=(*pointer, *error.absolute_path),
+            remedy=given_text(error.instance),
+        )
         for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
     ]
 

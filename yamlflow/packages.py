@@ -76,5 +76,3 @@ def folder_of(package: Loaded) -> str | None:
 
     file = package.document.file
     return str(Path(file).absolute().parent) if file else None
-
-

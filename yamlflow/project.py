@@ -102,7 +102,9 @@ class Project:
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as wrong:
             remedy = "change the folder's permissions, or name another place with --store"
-            raise StoreUnavailable(f"{near(folder)}: nothing can be written there: {wrong.strerror}; {remedy}") from wrong
+            raise StoreUnavailable(
+                f"{near(folder)}: nothing can be written there: {wrong.strerror}; {remedy}"
+            ) from wrong
 
 
 def existing(folders: Iterable[Path]) -> list[Path]:

@@ -282,3 +282,23 @@ def test_resume_of_what_has_ended_tells_how_and_ends_likewise(cli: Cli, write: W
     assert "run f1 failed" in bad.err
     assert "yamlflow retry f1" in bad.err
     assert cli("resume", "f1", "--json", "-q").json["status"] == "failed"
+
+
+@pytest.mark.parametrize(("flags", "cleaned"), [((), True), (("--force",), False)])
+def test_a_forced_cancel_begins_no_handler(
+    cli: Cli, write: Write, folder: Path, flags: tuple[str, ...], cleaned: bool
+) -> None:
+    write(
+        "tidy.yaml",
+        """
+        yamlflow: 1
+        name: tidy
+        steps: {wait: {kind: sleep, with: {for: 1h}}}
+        finally: [{run: touch cleaned}]
+        """,
+    )
+    cli("start", "tidy.yaml", "--run-id", "t1")
+    cli("worker", "--max-cycles", 2, "-q")
+    assert cli("cancel", "t1", *flags).status == 0
+    assert cli("resume", "t1", "-q").status == 3
+    assert (folder / "cleaned").exists() is cleaned

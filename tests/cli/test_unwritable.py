@@ -113,3 +113,10 @@ def test_a_named_store_that_is_not_there_is_an_error(cli: Cli, folder: Path, arg
 def test_a_worker_makes_the_store_that_it_is_to_work_on(cli: Cli, folder: Path) -> None:
     assert cli("worker", "--max-cycles", 1, "-q", "--store", "new.db").status == 0
     assert (folder / "new.db").is_file()
+
+
+def test_a_file_that_may_not_be_read_is_named_as_what_is_wrong(closed: Path) -> None:
+    (closed / "yamlflow.db").chmod(0)
+    refused = called("runs")
+    assert refused.status == 4
+    assert "the file may not be read; change its permissions" in refused.err

@@ -395,3 +395,13 @@ def test_no_descriptors_left_fails_the_step_and_not_the_worker() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert error(outcome).code in ("spawn_failed", "executor_error")
     assert result(run("echo on"))["stdout"] == "on\n"
+
+
+def test_an_artifacts_folder_that_was_replaced_by_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "private").write_text("not yours")
+    script = f'rm -rf "$YAMLFLOW_ARTIFACTS"; ln -s {tmp_path}/other "$YAMLFLOW_ARTIFACTS"'
+    outcome = run_executor("shell", {"run": script}, scratch=tmp_path / "scratch", env=ENV)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "bad_result"
+    assert "replaced" in outcome.error.message

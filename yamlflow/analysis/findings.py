@@ -37,9 +37,7 @@ class Findings:
         near = did_you_mean(word[:MOST_LETTERS], known)
         return near or (f"{otherwise} {listed(known)}." if otherwise else "")
 
-    def error(
-        self, pointer: Pointer, message: str, remedy: str = "", *, offset: int = 0, at_key: bool = False
-    ) -> None:
+    def error(self, pointer: Pointer, message: str, remedy: str = "", *, offset: int = 0, at_key: bool = False) -> None:
         """Something for which the package is refused."""
         self.problems.append(Problem(message=message, remedy=remedy, pointer=pointer, offset=offset, at_key=at_key))
 

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, default="", metavar="[STEP]")
 @click.option("--reason", default="", metavar="TEXT", help="Why.")
+@click.option("--force", is_flag=True, help="End its handlers too, and begin none.")
 @click.pass_context
-def cancel(ctx: click.Context, run_id: str, step: str, reason: str) -> int:
+def cancel(ctx: click.Context, run_id: str, step: str, reason: str, force: bool) -> int:
     """Cancel a run, or one step or group of it.
 
     Nothing of it starts any more; what runs is told to stop, and killed after its `kill_grace`. `on_cancel` and
-    `finally` still run. The run ends `canceled`, or `failed` when a step had failed before and nothing handled it. A
-    run that has ended already is left as it is. The exit status is 0 in each of these cases.
+    `finally` still run, unless it is forced. The run ends `canceled`, or `failed` when a step had failed before and
+    nothing handled it. A run that has ended already is left as it is. The exit status is 0 in each of these cases.
     """
     from .opening import find_run, hint, lives_elsewhere, project_of, working
     from .run import who
@@ -37,7 +38,7 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str) -> int:
     project = project_of(ctx)
     with working(ctx, project) as runtime:
         run = find_run(runtime.store, run_id)
-        canceled = runtime.cancel(run.id, step, reason=reason, by=who())
+        canceled = runtime.cancel(run.id, step, reason=reason, by=who(), force=force)
         after = runtime.store.run_at(run.key) or run
         elsewhere = lives_elsewhere(runtime.store)
     what = f"step {step} of run {run.id}" if step else f"run {run.id}"

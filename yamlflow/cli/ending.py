@@ -117,7 +117,9 @@ def failed_loops(kept: Kept, run: RunRow) -> Iterator[str]:
     """``each: 10 of 500 failed``, of every failed fan-out that is no part of another, a few of them."""
     from itertools import islice
 
-    yield from islice((words for root in [root_of(kept.store, run)] if root for words in loops_in(kept, run, root)), MOST_LOOPS)
+    yield from islice(
+        (words for root in [root_of(kept.store, run)] if root for words in loops_in(kept, run, root)), MOST_LOOPS
+    )
 
 
 def loops_in(kept: Kept, run: RunRow, row: StepRow) -> Iterator[str]:

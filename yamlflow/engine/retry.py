@@ -29,7 +29,8 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
         raise NotAllowed(f'step "{path}" lost a race that another step won; it cannot be retried')
     if target.status not in FAILED:
         name = f'step "{path}"' if path else f'run "{run.id}"'
-        raise NotAllowed(f"{name} is {target.status}; only what failed or was canceled can be retried")
+        stands = f"has ended {target.status}" if is_over(target) else f"is {target.status}"
+        raise NotAllowed(f"{name} {stands}; only what failed or was canceled can be retried")
     reopened: dict[int, StepRow] = {}
     mark(work, target, reopened)
     for row in list(reopened.values()):

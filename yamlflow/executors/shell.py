@@ -7,7 +7,9 @@ import os
 import re
 import shutil
 import signal
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 
 from ..artifacts import keep_folder, open_regular
 from ..context import StepContext
@@ -92,6 +94,7 @@ class Places:
         self._folder = step.dir / f".step-{os.urandom(8).hex()}"
         self.artifacts = self._folder / "artifacts"
         self.artifacts.mkdir(parents=True)
+        self._made = identity(self.artifacts)
         self._output = self._folder / "output"
         self._output.touch()
         self.env = {
@@ -126,12 +129,25 @@ class Places:
         """Keep the artifacts it left; in a thread, as each is synced to disk."""
         import asyncio
 
-        if self.artifacts.is_dir() and any(self.artifacts.iterdir()):
+        if identity(self.artifacts) != self._made:
+            # A link in its place would have other folders' files kept.
+            raise Permanent("bad_result", "$YAMLFLOW_ARTIFACTS was removed or replaced by something else; keep the folder")
+        if any(self.artifacts.iterdir()):
             await asyncio.to_thread(keep_folder, step, self.artifacts)
 
     def clear(self) -> None:
         """Remove them."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def identity(folder: Path) -> tuple[int, int, int] | None:
+    """Type, device and inode of what is at a path, links not followed; None when nothing is."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return None
+    # The type too: a link may get the very inode that the folder gave back.
+    return stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino
 
 
 def output_of(text: str) -> Json:
