@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
-from yamlflow import Succeeded, executor
+from yamlflow import Succeeded, document, executor
+from yamlflow.analysis import analyze
 from yamlflow.errors import PluginError
 from yamlflow.executors.builtin import KINDS
+from yamlflow.packages import loaded
 from yamlflow.plugins import Plugins, load
+from yamlflow.template import Expressions
 from yamlflow.testing import run_executor
 
 
@@ -117,7 +120,7 @@ def test_files_that_begin_with_an_underscore_are_no_plugins(tmp_path: Path) -> N
 
 def test_a_kind_claimed_twice_is_nobodys_and_harms_no_other(tmp_path: Path) -> None:
     other = ECHO.replace("hello/echo", "hello/other")
-    found = plugins(tmp_path, one=ECHO, three=ECHO, two=ECHO + textwrap.indent(textwrap.dedent(other), " " * 4))
+    found = plugins(tmp_path, one=ECHO, three=ECHO, two=ECHO + other.replace("def echo", "def other"))
     assert "hello/echo" not in found.executors
     assert {"hello/other", "http"} <= set(found.executors)
     (broken,) = found.broken
@@ -139,12 +142,16 @@ def test_a_built_in_kind_that_a_plugin_claims_is_refused(tmp_path: Path) -> None
 
 def test_only_packages_that_need_a_contested_kind_are_refused(tmp_path: Path) -> None:
     found = plugins(tmp_path, mine=ECHO.replace("hello/echo", "http"))
-    given = {"executors": found.executors, "expressions": Expressions(), "broken": found.broken}
-    good = document.load("yamlflow: 1\nname: p\nsteps: {a: {run: 'true'}}")
-    assert not errors_of(analyze(good, **given))
-    bad = document.load("yamlflow: 1\nname: p\nsteps: {a: {kind: http, with: {url: 'http://a'}}}")
-    (problem,) = errors_of(analyze(bad, **given))
-    assert str(tmp_path / "mine.py") in str(problem)
+
+    def refused(step: str) -> list[str]:
+        package = loaded(document.read(f"yamlflow: 1\nname: p\nsteps: {{a: {step}}}", file="p.yaml")).package
+        wrong = analyze(package, executors=found.executors, expressions=Expressions(), broken=found.broken)
+        return [str(problem) for problem in wrong if not problem.warning]
+
+    assert not refused("{run: 'true'}")
+    (problem,) = refused("{kind: http, with: {url: 'http://a'}}")
+    assert str(tmp_path / "mine.py") in problem
+    assert "claimed twice" in problem
 
 
 def test_a_filter_claimed_twice_is_an_error(tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ class Runtime:
         """A package whose runs could never end is not started, whoever asks. ``InvalidPackage``."""
         if one.document.digest not in self._sound:
             if problems := unsound(one.package):
-                raise InvalidPackage([one.document.locate(problem) for problem in problems])
+                placed = map(one.document.locate, problems)
+                raise InvalidPackage(sorted(placed, key=lambda problem: (problem.line, problem.column)))
             self._sound.add(one.document.digest)
 
     def _describe(

@@ -198,6 +198,41 @@ def test_artifacts_are_kept_hashed_and_readable_by_later_steps(stage: Stage) -> 
     assert {"path", "size", "sha256", "content_type"} <= set(kept)
 
 
+def test_a_glob_reads_as_a_mapping_by_path_however_many_files_it_names(stage: Stage) -> None:
+    assert stage.play("""
+        inputs: {pattern: {type: string, default: '*.nothing'}}
+        steps:
+          a:
+            run: 'mkdir -p out; printf 1 > out/a.log; printf 22 > b.txt; printf 3 > c.txt'
+            artifacts:
+              {plain: b.txt, one: "out/*.log", two: "*.txt", none: "*.md", given: "${{ inputs.pattern }}"}
+          b: {kind: set, needs: a, with: {value: "${{ steps.a.artifacts }}"}}
+    """) == "succeeded", stage.rows()  # fmt: skip
+    kept = stage.result("b")
+    assert kept["plain"]["size"] == 2
+    sizes = {name: {path: one["size"] for path, one in kept[name].items()} for name in ("one", "two", "none", "given")}
+    assert sizes == {"one": {"out/a.log": 1}, "two": {"b.txt": 2, "c.txt": 1}, "none": {}, "given": {}}
+    assert set(kept) == {"plain", *sizes}
+
+
+def test_a_plain_path_that_a_failed_step_did_not_leave_reads_as_nothing(stage: Stage) -> None:
+    stage.play("""
+        steps:
+          a: {run: 'exit 1', continue_on_error: true, artifacts: {plain: a.txt, many: "*.txt"}}
+          b: {kind: set, needs: {a: failed}, with: {value: "${{ steps.a.artifacts }}"}}
+    """)
+    assert stage.result("b") == {"many": {}}
+
+
+def test_files_that_a_command_leaves_below_a_folder_keep_their_names(stage: Stage) -> None:
+    stage.play("""
+        steps:
+          a: {run: 'mkdir $YAMLFLOW_ARTIFACTS/sub; printf x > $YAMLFLOW_ARTIFACTS/sub/b.txt'}
+          b: {kind: set, needs: a, with: {value: "${{ steps.a.artifacts['sub/b.txt'].size }}"}}
+    """)
+    assert stage.result("b") == 1
+
+
 def test_artifacts_are_listed_with_their_run(stage: Stage) -> None:
     stage.play("steps: {a: {run: 'printf x > a.txt', artifacts: {one: a.txt}}}")
     (row,) = stage.store.artifacts(stage.run().key)

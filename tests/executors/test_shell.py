@@ -114,9 +114,15 @@ def test_the_working_folder_is_the_packages_where_there_is_one(tmp_path: Path) -
     assert result(run("pwd", package_dir=tmp_path / "gone", scratch=scratch, parse="text")).strip() == str(scratch)
 
 
+def test_scalars_in_a_list_are_arguments_as_env_has_them() -> None:
+    listed = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", 1, 2.5, True, None, "x y"]
+    assert result(run(listed, parse="json")) == ["1", "2.5", "true", "", "x y"]
+
+
 @pytest.mark.parametrize(
     ("what", "keys", "words"),
     [
+        (["echo", ["x"]], {}, "run[1]: expected text or a number or true or false or null, got a list"),
         ("true", {"cwd": "/nosuch"}, "is not a folder"),
         (["nosuch-program"], {}, "there is no such program"),
         (["/etc"], {}, "may not be executed"),
@@ -196,6 +202,13 @@ def test_artifacts_of_a_failed_command_are_kept_too() -> None:
     assert [each.name for each in outcome.artifacts] == ["core"]
 
 
+@pytest.mark.parametrize("files", [(), ("a.log",), ("a.log", "b.log")])
+def test_a_glob_names_its_files_alike_however_many_there_are(tmp_path: Path, files: tuple[str, ...]) -> None:
+    outcome = run("true" + "".join(f"; echo 1 > {file}" for file in files), package_dir=tmp_path, keep={"logs": "*.log"})
+    assert isinstance(outcome, Succeeded)
+    assert [each.name for each in outcome.artifacts] == [f"logs/{file}" for file in files]
+
+
 def test_declared_artifacts_are_kept_when_the_step_ends(tmp_path: Path) -> None:
     script = "echo 1 > a.log; echo 2 > b.log; mkdir out; echo 3 > out/r.txt; ln -s /etc/passwd evil"
     keep = {"report": "out/r.txt", "logs": "*.log"}
@@ -263,6 +276,8 @@ def test_a_secret_is_masked_in_the_log_and_fails_as_a_result() -> None:
     found = error(run("echo hunter2hunter2", ports=Ports(masking=masking, log=log)))
     log.close()
     assert found.code == "secret_in_result"
+    assert "write it to stderr or nowhere" in found.message
+    assert "`parse`, or by writing to $YAMLFLOW_OUTPUT" in found.message
     assert log.text("stdout") == "***\n"
 
 

@@ -64,6 +64,13 @@ def test_sleep_refuses_what_is_no_time(given: Any) -> None:
     assert (found.code, found.permanent) == ("bad_input", True)
 
 
+def test_a_length_of_time_without_a_unit_is_told_what_to_write() -> None:
+    for kind, given in ((sleep, {"for": 10}), ("http", {"url": "http://a", "timeout": 10})):
+        message = error(run_executor(kind, given)).message
+        assert '10 has no unit: write "10s" for seconds, "10m" for minutes or "10ms" for milliseconds' in message
+    assert "expected text, got true" in error(run_executor(sleep, {"for": True})).message
+
+
 def test_fail_fails_as_it_is_told() -> None:
     found = error(run_executor(fail, {"code": "stale", "message": "too old", "permanent": True}))
     assert (found.code, found.message, found.permanent) == ("stale", "too old", True)
