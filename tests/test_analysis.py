@@ -293,9 +293,7 @@ def level_of(needs: Mapping[str, list[str]]) -> Level:
 
 
 GRAPHS = st.integers(1, 12).flatmap(
-    lambda size: st.lists(
-        st.lists(st.integers(0, size - 1), max_size=3, unique=True), min_size=size, max_size=size
-    )
+    lambda size: st.lists(st.lists(st.integers(0, size - 1), max_size=3, unique=True), min_size=size, max_size=size)
 )
 
 

@@ -18,7 +18,14 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
     ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle coming",),
-    ("document", "store projections", "context ports artifacts logs speech folders executors", "project", "secrets", "guard"),
+    (
+        "document",
+        "store projections",
+        "context ports artifacts logs speech folders executors",
+        "project",
+        "secrets",
+        "guard",
+    ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope",),
     ("engine",),

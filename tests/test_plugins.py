@@ -160,7 +160,9 @@ def test_a_filter_claimed_twice_is_an_error(tmp_path: Path) -> None:
         plugins(tmp_path, one=text, two=text)
 
 
-@pytest.mark.parametrize("name", ["my-plug.py", "my plug.py", "2nd.py", "my-package/__init__.py", "shop.v1/__init__.py"])
+@pytest.mark.parametrize(
+    "name", ["my-plug.py", "my plug.py", "2nd.py", "my-package/__init__.py", "shop.v1/__init__.py"]
+)
 def test_a_file_that_python_cannot_import_by_its_name_is_broken(tmp_path: Path, name: str) -> None:
     file = write(tmp_path, hello=ECHO) / name
     file.parent.mkdir(exist_ok=True)

@@ -121,7 +121,10 @@ def test_an_expression_is_told_from_words(spdx: Any, text: str, is_one: bool) ->
         ("Permission is hereby granted, free\n of charge, to any person" + " and so on" * 20, ["MIT"]),
         ("Redistribution and use in source" + " and so on" * 20, ["BSD-2-Clause"]),
         ("Redistribution and use in source" + " and so on" * 20 + " Neither the name", ["BSD-3-Clause"]),
-        ("GNU GENERAL PUBLIC LICENSE Version 2, June 1991" + " x" * 100 + " GNU Lesser General Public", ["GPL-2.0-only"]),
+        (
+            "GNU GENERAL PUBLIC LICENSE Version 2, June 1991" + " x" * 100 + " GNU Lesser General Public",
+            ["GPL-2.0-only"],
+        ),
         ("UNKNOWN", []),
         ("transmit with limits", []),
         ("", []),

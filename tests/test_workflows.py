@@ -253,7 +253,6 @@ def test_a_group_that_does_not_fail_skips_its_catch(runtime: Make) -> None:
     assert outputs(runtime(), "try-catch", {"price": "12.5"}) == {"parsed": True, "said": "used 12.5"}
 
 
-
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
 

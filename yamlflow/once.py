@@ -38,7 +38,9 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
         if not steps:
             return cycle
         for row in steps:
-            ended = execute_here(bench, row, name) if row.phase == "run" else Ended(row.id, row.epoch, decide(bench, row))
+            ended = (
+                execute_here(bench, row, name) if row.phase == "run" else Ended(row.id, row.epoch, decide(bench, row))
+            )
             with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
                 tell(work, ended, name)
                 settle(work)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,9 @@ def test_artifacts_of_a_failed_command_are_kept_too() -> None:
 
 @pytest.mark.parametrize("files", [(), ("a.log",), ("a.log", "b.log")])
 def test_a_glob_names_its_files_alike_however_many_there_are(tmp_path: Path, files: tuple[str, ...]) -> None:
-    outcome = run("true" + "".join(f"; echo 1 > {file}" for file in files), package_dir=tmp_path, keep={"logs": "*.log"})
+    outcome = run(
+        "true" + "".join(f"; echo 1 > {file}" for file in files), package_dir=tmp_path, keep={"logs": "*.log"}
+    )
     assert isinstance(outcome, Succeeded)
     assert [each.name for each in outcome.artifacts] == [f"logs/{file}" for file in files]
 

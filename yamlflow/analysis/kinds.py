@@ -94,7 +94,7 @@ def _remedy(desk: Desk, kind: str) -> str:
     """The plugin that declares it but is broken, or the names that are near."""
     broken = [str(plugin) for plugin in desk.broken if kind in plugin.kinds]
     if broken:
-        return f"A plugin declares it but cannot be imported: {broken[0]}."
+        return f"A plugin declares it but cannot be used: {broken[0]}."
     if kind.lower() in ELSEWHERE:
         return ELSEWHERE[kind.lower()]
     known = desk.known_kinds

@@ -109,9 +109,7 @@ def _check_call(desk: Desk, step: Step, call: Call, scope: Scope, site: Site) ->
     warn_of_secrets(desk, call.input, pointer)
 
 
-def _check_executor(
-    desk: Desk, step: Step, call: Call, executor: Executor, scope: Scope, site: Site
-) -> frozenset[str]:
+def _check_executor(desk: Desk, step: Step, call: Call, executor: Executor, scope: Scope, site: Site) -> frozenset[str]:
     """Report what is wrong with a call of an executor; the keys of ``with`` that were refused as code."""
     pointer: Pointer = (*step.pointer, "with")
     if executor.waits:
@@ -229,4 +227,3 @@ def _warn_of_shadow(desk: Desk, scope: Scope, id: str, step: Step) -> None:
         return
     message = f'"{id}" hides the step {spelled((*level.path, id))}: within this group steps.{id} is this one'
     desk.findings.warn(step.pointer, message, "Rename one of them if both are to be read.", at_key=True)
-

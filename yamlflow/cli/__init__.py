@@ -168,6 +168,9 @@ def run(args: Sequence[str] | None = None) -> int:
             fault,
         )
         return FAULT
+    finally:
+        if "yamlflow.cli.diagnostics" in sys.modules:
+            sys.modules["yamlflow.cli.diagnostics"].take_down()
 
 
 def complain(message: str, fault: BaseException | None = None) -> None:

@@ -21,10 +21,24 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+#: What ``set_up`` added to the root logger, to be taken away when the command has ended.
+_added: list[tuple[logging.Handler, int]] = []
+
+
 def set_up(level: str, form: str, file: str | None) -> None:
     """Send what is grave enough where it was asked for."""
     sink = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
     sink.setFormatter(JsonLines() if form == "json" else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
+    _added.append((sink, root.level))
     root.addHandler(sink)
     root.setLevel(level.upper())
+
+
+def take_down() -> None:
+    """Leave logging as it was: the command line may be called within a program."""
+    while _added:
+        sink, level = _added.pop()
+        logging.getLogger().removeHandler(sink)
+        logging.getLogger().setLevel(level)
+        sink.close()

@@ -29,7 +29,10 @@ SCHEMA: Json = {
             "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
             "description": "The function, `module:function`; found beside the package file, in plugins, or installed.",
         },
-        "code": {"type": "string", "description": "Python text; what it returns, or leaves in `result`, is the result."},
+        "code": {
+            "type": "string",
+            "description": "Python text; what it returns, or leaves in `result`, is the result.",
+        },
         "args": {
             "type": ["object", "array"],
             "default": {},

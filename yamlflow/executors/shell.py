@@ -131,7 +131,9 @@ class Places:
 
         if identity(self.artifacts) != self._made:
             # A link in its place would have other folders' files kept.
-            raise Permanent("bad_result", "$YAMLFLOW_ARTIFACTS was removed or replaced by something else; keep the folder")
+            raise Permanent(
+                "bad_result", "$YAMLFLOW_ARTIFACTS was removed or replaced by something else; keep the folder"
+            )
         if any(self.artifacts.iterdir()):
             await asyncio.to_thread(keep_folder, step, self.artifacts)
 
