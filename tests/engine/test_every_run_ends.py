@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from .worlds import World, assert_ended_right, random_package
@@ -24,6 +24,7 @@ def play(seed: int, moves: int = 60) -> World:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@example(25168385)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_every_run_ends_and_ends_right(seed: int) -> None:
     world = play(seed)
