@@ -166,8 +166,8 @@ def reset(work: Work, row: StepRow) -> StepRow:
     row = row if not is_over(row) else moved(row, "reopen")
     row = row._replace(
         phase="", reason=None, parked=None, available_at=None, attempt=0, lost=0, met=0, missed=0, failures=0,
-        cancellations=0, busy=0, cancel=None, fault=None, dedup_key=None, winner=None, result=None, error=None, due=None, ended=None,
-        ready_at=None, started_at=None, ended_at=None,
+        cancellations=0, busy=0, cancel=None, fault=None, dedup_key=None, winner=None, result=None, error=None,
+        due=None, ended=None, ready_at=None, started_at=None, ended_at=None,
     )  # fmt: skip
     if not row.children:
         return row
