@@ -99,9 +99,9 @@ class Project:
                 continue
         return found
 
-    def wait_until(self, what: Any, seconds: float = 30) -> None:
+    def wait_until(self, what: Any, seconds: float = 30, pause: float = 0.02) -> None:
         """Look until something holds."""
         deadline = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < deadline, "it did not come to be"
-            time.sleep(0.02)
+            time.sleep(pause)

@@ -20,7 +20,7 @@ from ..plan import Plan
 from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow
 from ..spec import Queue
 from ..store.base import Store
-from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, over_limit, passes_limit
+from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit
 from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
 from .follow import advance, close, settle, take_outcome
@@ -412,7 +412,6 @@ __all__ = [
     "cancel",
     "declare_queues",
     "expire",
-    "over_limit",
     "pause",
     "pause_queue",
     "release",

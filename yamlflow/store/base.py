@@ -182,8 +182,8 @@ class Reader(Protocol):
     ) -> list[StepRow]:
         """The children of a step, in order; with ``limit`` only the first, with ``statuses`` only those that have one."""
 
-    def events(self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
-        """A run's log after an event number, or a step's part of it; of all runs (None) after a time."""
+    def events(self, run: int, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
+        """A run's log after an event number, or a step's part of it."""
 
     def artifacts(self, run: int, step: int | None = None) -> list[ArtifactRow]:
         """A run's artifacts, or a step's."""
@@ -209,9 +209,6 @@ class Store(Reader, Protocol):
 
     def next_timer(self) -> int | None:
         """When the next parked step is due; None when none is."""
-
-    def live(self) -> int:
-        """How many steps are ready, running or waiting in all runs."""
 
     def version(self) -> int:
         """A number that changes when anybody has committed; cheap enough to ask many times a second."""

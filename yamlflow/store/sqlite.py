@@ -271,9 +271,6 @@ class SqliteStore:
         value = self._one(NEXT_TIMER)[0]
         return None if value is None else int(value)
 
-    def live(self) -> int:
-        return int(self._one("select count(*) from steps where status in ('ready', 'running', 'waiting')")[0])
-
     def version(self) -> int:
         return int(self._one("pragma data_version")[0]) + (self._commits << 32)
 
@@ -322,10 +319,8 @@ class SqliteStore:
             rows = below(self._db, run, path, f"and parent = {int(parent)} {some}", limit)
         return sorted(rows, key=lambda row: (row.ordinal, row.id))
 
-    def events(self, run: int | None, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
-        if run is None:
-            rows = self._all("select * from events where at > ? order by at, run, seq limit ?", (after, limit))
-        elif step is not None:
+    def events(self, run: int, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
+        if step is not None:
             sql = "select * from events where run = ? and seq > ? and step = ? order by seq limit ?"
             rows = self._all(sql, (run, after, step, limit))
         else:
