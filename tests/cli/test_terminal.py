@@ -17,7 +17,8 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def terminal(folder: Path, *args: str, height: int = 24) -> pexpect.spawn:
     """The command line at a terminal of 80 columns."""
     program, *rest = command(*args)
-    env = {**environment(), "TERM": "xterm-256color"}
+    # Said in words too: the size is set on the terminal only after the program was started, and may come too late.
+    env = {**environment(), "TERM": "xterm-256color", "LINES": str(height), "COLUMNS": "80"}
     return pexpect.spawn(program, rest, cwd=str(folder), env=env, dimensions=(height, 80), encoding="utf-8", timeout=30)
 
 

@@ -22,6 +22,7 @@ from .source import name_of
 
 _MERGE = "<<"
 
+LEVELS = "levels of lists and mappings"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -108,6 +109,9 @@ class Reader:
             while (event := get_event()) is not None:
                 actions[type(event)](self, event)
         except yaml.MarkedYAMLError as error:
+            if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
+                # Newer libyaml has a bound of its own, and meets it while it looks ahead, before our count is told.
+                self._over(error.problem_mark.index, self.limits.depth, LEVELS)
             self.complaints.end(*syntax.complaint(error, self.lines))
         except yaml.YAMLError as error:
             self.complaints.end(0, f"this is not YAML: {str(error).splitlines()[0]}", "")
@@ -307,7 +311,7 @@ class Reader:
         limits = self.limits
         for count, limit, what in (
             (len(text), limits.scalar, "characters in one text"),
-            (len(self.stack) - 1, limits.depth, "levels of lists and mappings"),
+            (len(self.stack) - 1, limits.depth, LEVELS),
             (self.nodes, limits.nodes, "values, with aliases and merges written out"),
             (max(self.aliases, len(self.anchors)), limits.aliases, "anchors or aliases"),
             (self.added, limits.size, "characters that aliases repeat"),
