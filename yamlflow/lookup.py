@@ -25,6 +25,7 @@ from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
 from .rows import RunRow, StepRow
 from .scope import Draws, Place, plan_node, scope_for
+from .starting import Shelf
 from .store.base import Store
 from .template import Expressions, TemplateError
 from .values import NotJson
@@ -49,6 +50,8 @@ class Bench:
     home: Path
     #: The value of a secret; None when nobody knows it.
     secret: Callable[[str], str | None]
+    #: The packages that steps can start as runs.
+    shelf: Shelf
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
     #: The worker's own environment.

@@ -44,6 +44,17 @@ class RunRow(NamedTuple):
     started_at: int | None
     ended_at: int | None
 
+    #: The run (its key) that a child run ends with; a run that continues hands its children on to its successor.
+    parent_run: int | None = None
+    #: What becomes of a child run when its parent ends: ``cancel`` or ``abandon``; None for a run that is no child.
+    on_parent_close: str | None = None
+    #: Runs above it; bounds recursion.
+    depth: int = 0
+    #: ``package/key``: runs of the same slot share its places (``concurrency``); None without.
+    slot: str | None = None
+    #: The durable name of the queue in which steps wait that name none; None is ``default``.
+    queue: str | None = None
+
 
 class StepRow(NamedTuple):
     """One step of one run, kept up to date under the run's lock."""
@@ -76,7 +87,7 @@ class StepRow(NamedTuple):
     priority: int
     #: Its turn among steps of equal priority: runs share a queue fairly by it.
     rank: int
-    #: Why a step that could go on is not offered to workers: ``slot``, ``timer`` or ``paused``.
+    #: Why a step that could go on is not offered to workers: ``slot``, ``timer``, ``paused`` or ``lock``.
     parked: str | None
     #: Not before this moment; covers sleep, back-off, delayed start and a group's timeout.
     available_at: int | None
@@ -118,6 +129,13 @@ class StepRow(NamedTuple):
     started_at: int | None
     ended_at: int | None
 
+    #: What it waits for, as somebody who brings it looks for it: ``signal:NAME``, ``approval``; None when for nothing.
+    awaits: str | None = None
+    #: JSON of what it waits for, or has waited for: a prompt and form, a child run, a continuation's inputs.
+    wait: str | None = None
+    #: JSON of what its gate settled before it was offered: ``{locks: [name], cache: {key, ttl}}``.
+    terms: str | None = None
+
 
 def new_step(*, id: int, run: int, path: str, parent: int | None, ordinal: int = 0) -> StepRow:
     """A pending step with nothing behind it."""
@@ -157,6 +175,73 @@ class ArtifactRow(NamedTuple):
     kind: str
     metadata: str
     created_at: int
+
+
+class SignalRow(NamedTuple):
+    """A message to a run. It stays with the run that read it; unread ones move on to a run's successor."""
+
+    #: The order in which signals arrived, over all runs.
+    seq: int
+    run: int
+    name: str
+    #: JSON.
+    data: str
+    #: Who sent it, in words.
+    sender: str | None
+    #: The sender's own name for it: the same key twice to a run is one signal.
+    key: str | None
+    at: int
+    #: The step (its number) that read it; None while it is unread.
+    taken_by: int | None = None
+
+
+class LockRow(NamedTuple):
+    """A name that one leased step holds, in the whole store."""
+
+    name: str
+    run: int
+    step: int
+    since: int
+
+
+class CacheRow(NamedTuple):
+    """A result kept for later runs."""
+
+    package: str
+    #: The path of the step without keys.
+    step: str
+    key: str
+    #: JSON.
+    result: str
+    #: The run (id and execution) and path that made it.
+    run_id: str
+    execution: int
+    path: str
+    created_at: int
+    #: Not used after this moment; None is for ever.
+    expires_at: int | None
+
+
+class ScheduleRow(NamedTuple):
+    """An entry of a package's ``schedule``, and when it is due next."""
+
+    package: str
+    #: Its position in the list.
+    entry: int
+    #: The cron expression and time zone that ``next_at`` was reckoned with.
+    cron: str
+    timezone: str
+    #: None when it never comes again.
+    next_at: int | None
+    last_at: int | None
+
+
+class RetentionRow(NamedTuple):
+    """How long a package's ended runs are kept, by its newest declaration; milliseconds, None is for ever."""
+
+    package: str
+    finished: int | None
+    continued: int | None
 
 
 class QueueRow(NamedTuple):

@@ -16,6 +16,7 @@ from yamlflow.engine import commands
 from yamlflow.engine.follow import settle
 from yamlflow.engine.leasing import Wanted, lease
 from yamlflow.engine.retry import retry
+from yamlflow.engine.starts import Start
 from yamlflow.errors import NotAllowed
 from yamlflow.lookup import Bench
 from yamlflow.outcome import Emitted, Error, Failed, Succeeded, Waiting
@@ -134,9 +135,8 @@ class World:
         #: A cancel by force leaves handlers out.
         self.forced = False
         with self.transact() as work:
-            self.run, _ = commands.start(
-                work, package=self.one.row(self.clock.now()), plan=self.one.plan, run_id="run", inputs={}
-            )
+            row = self.one.row(self.clock.now())
+            self.run, _ = commands.start(work, Start(package=row, plan=self.one.plan, run_id="run", inputs={}))
 
     def transact(self) -> Any:
         return commands.transact(self.store, self.plans, self.clock)

@@ -24,6 +24,7 @@ _MERGE = "<<"
 
 LEVELS = "levels of lists and mappings"
 
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much of a document is read; whatever passes one of these is refused, never cut."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from ..errors import NotAllowed, RunExists, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import CancelStep, Error, Failed, Json, Succeeded, Waiting
 from ..plan import Plan
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow
+from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow
 from ..spec import Queue
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit
@@ -25,6 +25,7 @@ from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated,
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
 from .follow import advance, close, settle, take_outcome
 from .soundness import emitted_error
+from .starts import Start
 from .work import Work
 
 #: Says for a package's digest what its plan is.
@@ -62,38 +63,28 @@ def keep_event_limits(work: Work) -> None:
 # -- starting ------------------------------------------------------------------------------------------------------
 
 
-def start(
-    work: Work,
-    *,
-    package: PackageRow,
-    plan: Plan,
-    run_id: str,
-    inputs: Mapping[str, Json],
-    name: str | None = None,
-    metadata: Mapping[str, Json] | None = None,
-    context: Mapping[str, Json] | None = None,
-    folder: str | None = None,
-    by: str | None = None,
-    if_exists: str = "fail",
-) -> tuple[RunRow, bool]:
+def start(work: Work, wanted: Start) -> tuple[RunRow, bool]:
     """Store a run and open its root; the run and whether it is new. ``RunExists`` when its id is in use."""
-    known = work.tx.find_run(run_id)
+    known = work.tx.find_run(wanted.run_id)
     if known is not None:
-        if if_exists == "join":
+        if wanted.if_exists == "join":
             return known, False
-        if if_exists != "new" or known.ended_at is None:
-            raise RunExists(in_use(known, if_exists))
-    work.tx.put_package(package)
+        if wanted.if_exists != "new" or known.ended_at is None:
+            raise RunExists(in_use(known, wanted.if_exists))
+    work.tx.put_package(wanted.package)
     row = RunRow(
-        key=0, id=run_id, execution=known.execution + 1 if known else 1, package=package.name, digest=package.digest,
-        status="pending", name=name, version=package.version, inputs=json.dumps(inputs),
-        metadata=json.dumps(dict(metadata or {})), context=json.dumps(dict(context or {})), folder=folder, parent=None,
-        paused=0, steps=1, done=0, started_by=by, created_at=work.now, started_at=None, ended_at=None,
+        key=0, id=wanted.run_id, execution=known.execution + 1 if known else 1, package=wanted.package.name,
+        digest=wanted.package.digest, status="pending", name=wanted.name, version=wanted.package.version,
+        inputs=json.dumps(dict(wanted.inputs)), metadata=json.dumps(dict(wanted.metadata)),
+        context=json.dumps(dict(wanted.context)), folder=wanted.folder, parent=None, paused=0, steps=1, done=0,
+        started_by=wanted.by, created_at=work.now, started_at=None, ended_at=None, slot=wanted.slot,
+        queue=wanted.queue,
     )  # fmt: skip
     row = work.tx.insert_run(row)
     work.put_run(row._replace(status="running", started_at=work.now))
-    declare_queues(work, plan)
-    work.event(row.key, "run.started", None, {"package": package.name, "execution": row.execution, "by": by})
+    declare_queues(work, wanted.plan)
+    payload = {"package": wanted.package.name, "execution": row.execution, "by": wanted.by}
+    work.event(row.key, "run.started", None, payload)
     root = work.put(work.add(run=row.key, path="", parent=None))
     make_due(work, root)
     return work.run(row.key), True

@@ -191,6 +191,9 @@ class Reader(Protocol):
     def package(self, digest: str) -> PackageRow | None:
         """A package text by digest."""
 
+    def newest_package(self, name: str) -> PackageRow | None:
+        """The text of a package that was kept last."""
+
     def queues(self) -> list[tuple[QueueRow, int, int]]:
         """Each queue with how many steps are ready and in flight."""
 

@@ -11,7 +11,7 @@ from typing import Any
 #: ``pragma application_id``: marks the file as ours ("YFLW").
 APPLICATION_ID = 0x59464C57
 #: ``pragma user_version``: how many migrations a complete store has seen.
-VERSION = 1
+VERSION = 2
 
 M0001_CORE = """
 create table packages (
@@ -81,7 +81,55 @@ create table workers (
 ) without rowid;
 """
 
-MIGRATIONS: tuple[tuple[str, str], ...] = (("0001_core", M0001_CORE),)
+M0002_TIME_AND_MESSAGES = """
+alter table runs add column parent_run integer;
+alter table runs add column on_parent_close text;
+alter table runs add column depth integer not null default 0;
+alter table runs add column slot text;
+alter table runs add column queue text;
+create index runs_children on runs (parent_run) where parent_run is not null and ended_at is null;
+create index runs_slot on runs (slot, key) where slot is not null and ended_at is null;
+create index runs_ended on runs (package, ended_at) where ended_at is not null;
+
+alter table steps add column awaits text;
+alter table steps add column wait text;
+alter table steps add column terms text;
+create index steps_awaiting on steps (run, awaits, started_at, id) where awaits is not null;
+
+create table signals (
+    seq integer primary key autoincrement, run integer not null, name text not null, data text not null, sender text,
+    key text, at integer not null, taken_by integer
+);
+create index signals_by_run on signals (run, seq);
+create index signals_unread on signals (run, name, seq) where taken_by is null;
+create unique index signals_once on signals (run, key) where key is not null;
+
+create table locks (name text primary key, run integer not null, step integer not null, since integer not null)
+without rowid;
+create index locks_by_step on locks (step);
+
+create table lock_waits (name text not null, step integer not null, primary key (name, step)) without rowid;
+create index lock_waits_by_step on lock_waits (step);
+
+create table cache (
+    package text not null, step text not null, key text not null, result text not null, run_id text not null,
+    execution integer not null, path text not null, created_at integer not null, expires_at integer,
+    primary key (package, step, key)
+) without rowid;
+create index cache_expiring on cache (expires_at) where expires_at is not null;
+
+create table schedules (
+    package text not null, entry integer not null, cron text not null, timezone text not null, next_at integer,
+    last_at integer, primary key (package, entry)
+) without rowid;
+
+create table retentions (package text primary key, finished integer, continued integer) without rowid;
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    ("0001_core", M0001_CORE),
+    ("0002_time_and_messages", M0002_TIME_AND_MESSAGES),
+)
 
 
 def migrate(connection: Any) -> list[str]:

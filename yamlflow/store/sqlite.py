@@ -225,7 +225,8 @@ class SqliteTransaction:
 
     def remove_run(self, key: int) -> None:
         self._db.execute("delete from edges where source in (select id from steps where run = ?)", (key,))
-        for table in ("artifacts", "events", "steps"):
+        self._db.execute("delete from lock_waits where step in (select id from steps where run = ?)", (key,))
+        for table in ("artifacts", "events", "signals", "locks", "steps"):
             self._db.execute(f"delete from {table} where run = ?", (key,))
         digest = self._db.execute("select digest from runs where key = ?", (key,)).fetchone()
         self._db.execute("delete from runs where key = ?", (key,))
@@ -337,6 +338,10 @@ class SqliteStore:
         return next(
             (PackageRow._make(row) for row in self._all("select * from packages where digest = ?", (digest,))), None
         )
+
+    def newest_package(self, name: str) -> PackageRow | None:
+        sql = "select * from packages where name = ? order by created_at desc, digest limit 1"
+        return next((PackageRow._make(row) for row in self._all(sql, (name,))), None)
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
         counts = {

@@ -1,0 +1,171 @@
+"""From a package and what a caller gives to a run that may be stored: inputs checked, names and keys rendered.
+
+Every run comes through here: a caller's, a schedule's, a child's, a successor's. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from . import document
+from .clock import Clock
+from .engine.soundness import unsound
+from .engine.starts import IfExists, Start
+from .errors import InvalidInput, InvalidPackage, Problem, UnknownName, UserError
+from .inputs import resolve
+from .outcome import Json
+from .packages import Loaded, folder_of, loaded
+from .rows import RunRow
+from .scope import Draws
+from .store.base import Reader
+from .template import Expressions
+from .values import NotJson, plain
+
+#: Finds a package by name or path; ``UnknownName`` when there is none.
+Finder = Callable[[str], Loaded]
+
+
+class Shelf:
+    """The packages that runs can be started of: those registered, those that are found by name, those in the store."""
+
+    def __init__(self, store: Reader, *, clock: Clock, expressions: Expressions, find: Finder | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._expressions = expressions
+        self._find = find
+        self._named: dict[str, Loaded] = {}
+        self._texts: dict[str, Loaded] = {}
+        #: Digests of packages that were found sound.
+        self._sound: set[str] = set()
+
+    def register(self, one: Loaded) -> None:
+        """Make a package known by its name. ``UserError`` when the name is taken."""
+        if one.package.name in self._named:
+            raise UserError(f'the package "{one.package.name}" is registered already')
+        self._named[one.package.name] = one
+
+    def registered(self) -> list[Loaded]:
+        """What was registered, in that order."""
+        return list(self._named.values())
+
+    def get(self, name: str) -> Loaded:
+        """A package by name: registered, else found, else the newest text of a run. ``UnknownName`` when none is."""
+        known = self._named.get(name)
+        if known is not None:
+            return known
+        if self._find is not None:
+            return self._find(name)
+        row = self._store.newest_package(name)
+        if row is not None:
+            return self.text(row.digest)
+        names = ", ".join(sorted(self._named)) or "none"
+        raise UnknownName(f'the package "{name}" is not registered; registered are: {names}')
+
+    def text(self, digest: str) -> Loaded:
+        """The package text that a run goes on with. ``UnknownName`` when the store has no such text."""
+        known = self._texts.get(digest)
+        if known is None:
+            row = self._store.package(digest)
+            if row is None:
+                raise UnknownName(f"the store has no package text {digest}")
+            known = self._texts[digest] = loaded(document.read(row.text, file=row.file or ""))
+        return known
+
+    def for_step(self, name: str, run: RunRow) -> Loaded:
+        """A package as a step of a run names it: its own name is its own text, a path is beside the package's file."""
+        if name == run.package:
+            return self.text(run.digest)
+        if name.endswith((".yaml", ".yml")) and run.folder is not None and not name.startswith("/"):
+            return loaded(document.load(f"{run.folder}/{name}"))
+        if name.endswith((".yaml", ".yml")):
+            return loaded(document.load(name))
+        return self.get(name)
+
+    def prepare(
+        self,
+        one: Loaded,
+        inputs: Mapping[str, Json] | None,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+        metadata: Mapping[str, Json] | None = None,
+        context: Mapping[str, Json] | None = None,
+        by: str | None = None,
+        if_exists: IfExists = "fail",
+        queue: str | None = None,
+    ) -> Start:
+        """Everything of a run that can be known before it is stored.
+
+        Raises ``InvalidInput``, ``InvalidPackage`` for a package whose runs could never end, ``UserError`` for a bad id.
+        """
+        self._refuse_unsound(one)
+        values = resolve(one.package.inputs, sound(inputs, "inputs"))
+        id = run_id or f"{one.package.name}-{self._clock.uuid()[:8]}"
+        check_run_id(id)
+        given = sound(context, "context")
+        scope = scope_of(one, values, id, given, self._clock)
+        declared = one.package.run_name or one.package.title
+        title = name or (None if declared is None else str(self._expressions.compile(declared).render(scope)))
+        labels = self._expressions.compile(dict(one.package.metadata)).render(scope)
+        return Start(
+            package=one.row(self._clock.now()),
+            plan=one.plan,
+            run_id=id,
+            inputs=values,
+            name=title,
+            metadata=sound({**labels, **(metadata or {})}, "metadata"),
+            context=given,
+            folder=folder_of(one),
+            by=by,
+            if_exists=if_exists,
+            queue=queue,
+            slot=slot_of(one, scope, self._expressions),
+        )
+
+    def _refuse_unsound(self, one: Loaded) -> None:
+        """A package whose runs could never end is not started, whoever asks. ``InvalidPackage``."""
+        if one.document.digest in self._sound:
+            return
+        if problems := unsound(one.package):
+            placed = map(one.document.locate, problems)
+            raise InvalidPackage(sorted(placed, key=lambda problem: (problem.line, problem.column)))
+        self._sound.add(one.document.digest)
+
+
+def scope_of(
+    one: Loaded, inputs: Mapping[str, Json], id: str, context: Mapping[str, Json], clock: Clock
+) -> dict[str, Json]:
+    """What expressions see that are evaluated before the run is stored."""
+    draws = Draws(clock)
+    about = {"id": id, "package": one.package.name, "version": one.package.version}
+    return {
+        "inputs": dict(inputs), "run": about, "context": dict(context),
+        "now": draws.now, "uuid": draws.uuid, "random": draws.random,
+    }  # fmt: skip
+
+
+def slot_of(one: Loaded, scope: Mapping[str, Json], expressions: Expressions) -> str | None:
+    """The key by which runs of a package are bounded; None where it does not say ``concurrency``."""
+    declared = one.package.concurrency
+    if declared is None:
+        return None
+    key = expressions.compile(declared["key"]).render(dict(scope))
+    return f"{one.package.name}/{key if isinstance(key, str) else json.dumps(key)}"
+
+
+def sound(given: Mapping[str, Json] | None, what: str) -> dict[str, Json]:
+    """What was given, as plain JSON. ``InvalidInput`` for what JSON cannot say."""
+    try:
+        return dict(plain(dict(given or {})))
+    except NotJson as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
+
+
+def check_run_id(id: str) -> None:
+    """Refuse ids that are empty, long or hold what a path or a line cannot."""
+    if not id or len(id) > 200:
+        raise UserError(f"a run id has 1 to 200 characters; this one has {len(id)}")
+    bad = sorted({char for char in id if not (char.isalnum() or char in "._:@+=,-")})
+    if bad or id.startswith("."):
+        raise UserError(f"the run id {id!r} may hold letters, digits and . _ : @ + = , - and must not begin with a dot")
