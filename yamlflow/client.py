@@ -13,6 +13,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -93,7 +94,7 @@ class Client:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def transaction(self) -> Any:
+    def transaction(self) -> AbstractContextManager[Work]:
         """One transaction of the engine on this store."""
         return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
 
