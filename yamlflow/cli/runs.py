@@ -45,7 +45,7 @@ def runs(
     now = SystemClock().now()
     with looking(ctx) as archive:
         wanted = RunFilter(
-            package=package, status=status, id=run_id, live=live, limit=limit + 1,
+            package=package, status=(status,) if status else (), id=run_id, live=live, limit=limit + 1,
             metadata=tuple(split_pairs(meta, "--meta")), before=archive.run(before).key if before else None,
         )  # fmt: skip
         found = archive.store.runs(wanted)

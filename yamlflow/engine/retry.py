@@ -25,6 +25,8 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     target = work.at(run.key, path)
     if target is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    if work.tx.is_leaving(run.key):
+        raise NotAllowed(f'run "{run.id}" is being removed; it cannot be retried')
     if target.reason == "race":
         raise NotAllowed(f'step "{path}" lost a race that another step won; it cannot be retried')
     if target.status not in FAILED:
