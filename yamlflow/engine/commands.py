@@ -24,6 +24,7 @@ from .begin import emit, make_due, next_iteration, offer, open_group, open_loop,
 from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
 from .follow import advance, close, settle, take_outcome
+from .retention import declare_retention
 from .soundness import emitted_error
 from .starts import Start
 from .work import Work
@@ -83,6 +84,7 @@ def start(work: Work, wanted: Start) -> tuple[RunRow, bool]:
     row = work.tx.insert_run(row)
     work.put_run(row._replace(status="running", started_at=work.now))
     declare_queues(work, wanted.plan)
+    declare_retention(work, wanted.plan)
     payload = {"package": wanted.package.name, "execution": row.execution, "by": wanted.by}
     work.event(row.key, "run.started", None, payload)
     root = work.put(work.add(run=row.key, path="", parent=None))
