@@ -18,6 +18,9 @@ from .removal import BATCH, FINISHED, Remover, refuse_live
 from .rows import RunRow
 from .store.base import RunFilter, Store
 
+#: In the class below ``list`` is a method.
+Rows = list[RunRow]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
@@ -114,7 +117,7 @@ class Keeping:
         status: str | Sequence[str] = (),
         limit: int | None = None,
         dry_run: bool = False,
-    ) -> "list[RunRow]":  # noqa: UP037 - `list` is a method here
+    ) -> Rows:
         """Remove the runs that ended more than ``older_than`` seconds ago; which ones went, or with ``dry_run`` would go.
 
         Runs whose files cannot be removed are told of in the log and stay.
@@ -139,7 +142,7 @@ class Keeping:
         """
         return self.remover.apply_retention()
 
-    def _pages(self, wanted: RunFilter) -> "Iterator[list[RunRow]]":  # noqa: UP037 - as above
+    def _pages(self, wanted: RunFilter) -> Iterator[Rows]:
         from dataclasses import replace
 
         while found := self.store.runs(wanted):

@@ -111,14 +111,14 @@ class Runtime(Client):
         """Make a package or an executor known. An error when its name or kind is taken."""
         if isinstance(thing, Loaded):
             super().register(thing)
-            self._declare(thing)
+            self.declare(thing)
             return
         executor = executor_of(thing)
         if executor is None:
             raise PluginError(f"{thing!r} is neither a package nor a function declared with @executor")
         self._register_executor(executor)
 
-    def _declare(self, one: Loaded) -> None:
+    def declare(self, one: Loaded) -> None:
         """The newest declaration of ``retention`` is that of the package which was loaded last."""
         wanted = retention_of(one.plan)
         known = {row.package: row for row in self.store.retentions()}

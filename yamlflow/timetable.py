@@ -244,10 +244,10 @@ class Timetable:
         return any(row.entry == entry.number and is_same(entry, row) and row.next_at == due for row in rows)
 
     def _tell(self, fired: Fired) -> None:
-        if fired.note is not None:
-            _LOG.warning("%s at %s: %s", fired.entry.package, to_text(fired.at), fired.note)
         if self.on_fired is not None:
             self.on_fired(fired)
+        elif fired.note is not None:
+            _LOG.warning("%s at %s: %s", fired.entry.package, to_text(fired.at), fired.note)
 
 
 def due_times(entry: Entry, due: int, now: int) -> tuple[Sequence[int], int]:
