@@ -27,12 +27,12 @@ LONGEST = 60_000
         ("yamlflow scheduler --once", "start what is due and end, for a timer of your own"),
     ],
 )  # fmt: skip
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("given", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--once", is_flag=True, help="Look once, and end.")
 @click.option("--dry-run", is_flag=True, help="Only list the entries with their next times.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what goes wrong.")
 @click.pass_context
-def scheduler(ctx: click.Context, packages: tuple[str, ...], once: bool, dry_run: bool, quiet: bool) -> int:
+def scheduler(ctx: click.Context, given: tuple[str, ...], once: bool, dry_run: bool, quiet: bool) -> int:
     """Start a run of each package whose `schedule` says so, until told to stop (Ctrl-C, SIGTERM). Workers work on them.
 
     Without names it looks after every package of the project that has a schedule. Changed files are taken up within a
@@ -42,9 +42,9 @@ def scheduler(ctx: click.Context, packages: tuple[str, ...], once: bool, dry_run
     from .scheduled import files_of, scheduled, take_up
 
     project = project_of(ctx)
-    files = files_of(project, packages)
+    files = files_of(project, given)
     plugins = plugins_of(ctx, project, *dict.fromkeys(file.absolute().parent for file in files))
-    found = scheduled(files, plugins, named=bool(packages))
+    found = scheduled(files, plugins, named=bool(given))
     if dry_run:
         from ..clock import WallClock
         from .schedules import listing

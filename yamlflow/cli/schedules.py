@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         ("yamlflow schedules nightly --count 5", "the next five times of one package"),
     ],
 )  # fmt: skip
-@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+@click.argument("given", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--count", type=click.IntRange(1, 1000), default=1, metavar="N", help="How many times of each. [1]")
 @json_option
 @click.pass_context
-def schedules(ctx: click.Context, packages: tuple[str, ...], count: int, as_json: bool) -> int:
+def schedules(ctx: click.Context, given: tuple[str, ...], count: int, as_json: bool) -> int:
     """List the entries of schedules with their next times, in their own time zone. `yamlflow scheduler` acts on them."""
     from ..clock import WallClock
     from ..views.schedules import schedules_of
@@ -34,9 +34,9 @@ def schedules(ctx: click.Context, packages: tuple[str, ...], count: int, as_json
     from .texts import as_json as written
 
     project = project_of(ctx)
-    files = files_of(project, packages)
+    files = files_of(project, given)
     plugins = plugins_of(ctx, project, *dict.fromkeys(file.absolute().parent for file in files))
-    found = [one.package for one in scheduled(files, plugins, named=bool(packages))]
+    found = [one.package for one in scheduled(files, plugins, named=bool(given))]
     now = WallClock().now()
     with looking(ctx) as archive:
         if as_json:
