@@ -356,8 +356,8 @@ def test_pages_hold_every_run_once_also_when_others_start_and_leave_meanwhile(ma
 def test_statistics_count_runs_calls_and_workers(make: Make, clock: FakeClock) -> None:
     runtime = make()
     ended(runtime, kept("{}"), "done")
-    text = "yamlflow: 1\nname: q\nsteps:\n  a: {kind: noop, queue: one}\n  b: {kind: noop, queue: one}\n  c: {kind: sleep, with: {for: 1h}}\n"
-    runtime.start(package(text + "queues: {one: {max_in_flight: 1}}\n"), run_id="q")
+    text = "yamlflow: 1\nname: q\nqueues: {one: {max_in_flight: 1}}\nsteps:\n  c: {kind: sleep, with: {for: 1h}}\n"
+    runtime.start(package(text + "  a: {kind: noop, queue: one}\n  b: {kind: noop, queue: one}\n"), run_id="q")
     runtime.run_once()
     clock.advance(5 * SECOND)
     counted = runtime.statistics()
