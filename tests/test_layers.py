@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
+    ("asking",),
     ("worker",),
     ("once",),
     ("client",),
