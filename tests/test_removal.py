@@ -223,6 +223,39 @@ def test_files_that_stay_are_told_of_and_hold_up_no_other_run(
     assert runtime.apply_retention() == 1
 
 
+def test_a_parent_and_its_child_end_well_when_the_other_one_is_gone(make: Make, clock: FakeClock) -> None:
+    runtime = make()
+    child = "yamlflow: 1\nname: child\nsteps: [{kind: sleep, with: {for: 1h}}]\n"
+    runtime.register(package(child))
+    step = "{kind: workflow, with: {package: child, run_id: c, wait: false, on_parent_close: abandon}}"
+    runtime.start(package(f"yamlflow: 1\nname: parent\nsteps: [{step}]\n"), run_id="p")
+    runtime.run_until_idle()
+    above, below = runtime.run("p"), runtime.run("c")
+    assert above is not None
+    assert below is not None
+    assert (above.status, below.status, below.parent_run) == ("succeeded", "running", above.key)
+    assert [row.id for row in runtime.list(parent="p").runs] == ["c"]
+    runtime.remove("p")
+    clock.advance(HOUR)
+    runtime.run_until_idle()
+    after = runtime.run("c")
+    assert after is not None
+    assert (after.status, after.parent_run) == ("succeeded", None)
+    # The other way round: a child that has ended goes before its parent has.
+    waits = "{kind: workflow, with: {package: child, run_id: d}}"
+    sleeps = "{kind: sleep, with: {for: 2h}}"
+    runtime.start(package(f"yamlflow: 1\nname: waits\nsteps: {{a: {waits}, b: {sleeps}}}\n"), run_id="w")
+    runtime.run_until_idle()
+    clock.advance(HOUR)
+    runtime.run_until_idle()
+    assert runtime.remove("d") == 1
+    clock.advance(HOUR)
+    runtime.run_until_idle()
+    last = runtime.run("w")
+    assert last is not None
+    assert last.status == "succeeded"
+
+
 # -- retention -----------------------------------------------------------------------------------------------------
 
 

@@ -112,7 +112,7 @@ class Remover:
         """Once a minute at most: end removals that were left half done, and remove what need not be kept; how many went."""
         if not self.is_time:
             return 0
-        self._looked = self._clock.steady()
+        self._looked, self._more = self._clock.steady(), False
         removed = tried = 0
         for run in (*self._abandoned(), *self.overdue(BATCH)):
             if self._stopping:

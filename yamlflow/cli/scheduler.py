@@ -13,6 +13,7 @@ from .common import command
 if TYPE_CHECKING:
     from ..runtime import Runtime
     from ..timetable import Fired
+    from .foreground import Signals
 
 #: Milliseconds that it sleeps at most: a machine may have slept meanwhile, or a file changed.
 LONGEST = 60_000
@@ -38,6 +39,8 @@ def scheduler(ctx: click.Context, given: tuple[str, ...], once: bool, dry_run: b
     Without names it looks after every package of the project that has a schedule. Changed files are taken up within a
     minute. As many schedulers as you like may run: each time is acted on once. Runs that no `retention` keeps are removed.
     """
+    from ..speech import heard
+    from .foreground import Signals
     from .opening import looking, plugins_of, project_of, working
     from .scheduled import files_of, scheduled, take_up
 
@@ -52,13 +55,15 @@ def scheduler(ctx: click.Context, given: tuple[str, ...], once: bool, dry_run: b
         with looking(ctx, new=True) as archive:
             click.echo(listing(archive.store, [one.package for one in found], now=WallClock().now()))
         return 0
-    with working(ctx, project, plugins=plugins, new=True) as runtime:
+    inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+    told = Signals(lambda: inbox.put(None), status=130)
+    with heard(), told, working(ctx, project, plugins=plugins, new=True) as runtime:
         said = Saying(runtime, quiet=quiet)
         runtime.timetable.on_fired = said.fired
         take_up(runtime, found, plugins)
         names = ", ".join(one.package.package.name for one in found)
         said.say(f"scheduler looks after {names} in {runtime.store.url}")
-        keep_time(runtime, said, once=once)
+        keep_time(runtime, said, told, inbox, once=once)
         said.say("scheduler has stopped")
     return 0
 
@@ -98,51 +103,65 @@ class Saying:
             self.say(f"next at {date_time(at)}" if at is not None else "nothing is due ever again")
 
 
-def keep_time(runtime: Runtime, said: Saying, *, once: bool) -> None:
+def keep_time(runtime: Runtime, said: Saying, told: Signals, inbox: queue.SimpleQueue[None], *, once: bool) -> None:
     """Fire what is due and sleep until the next time, until told to stop. A store out of reach is tried again."""
     from ..clock import SECOND, WallClock
     from ..errors import StoreUnavailable
-    from ..speech import heard
-    from .foreground import Signals
 
-    inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
     clock, failing = WallClock(), False
-    with heard(), Signals(lambda: inbox.put(None), status=130) as signals:
-        while not signals.asked:
-            pause = LONGEST
-            try:
-                runtime.store.still_there()
-                for name in runtime.timetable.refresh():
-                    said.say(f"{name} was changed, and is taken up")
-                runtime.timetable.fire()
-                failing = False
-                if once:
-                    runtime.remover.sweep()
-                    return
-                begin_sweep(runtime)
-                said.next()
-                due = runtime.timetable.next_at
-                pause = LONGEST if due is None else max(0, min(LONGEST, due - clock.now()))
-            except StoreUnavailable as trouble:
-                if once:
-                    raise
-                if not failing:
-                    said.say(f"the store is out of reach, trying again: {trouble}")
-                failing, pause = True, SECOND
-            try:
-                inbox.get(timeout=pause / 1000)
-            except queue.Empty:
-                pass
-        runtime.remover.stop()
+    while not told.asked:
+        pause = LONGEST
+        try:
+            runtime.store.still_there()
+            for name in runtime.timetable.refresh():
+                said.say(f"{name} was changed, and is taken up")
+            runtime.timetable.fire()
+            failing = False
+            if once:
+                runtime.remover.sweep()
+                return
+            begin_sweep(runtime)
+            said.next()
+            due = runtime.timetable.next_at
+            pause = LONGEST if due is None else max(0, min(LONGEST, due - clock.now()))
+        except StoreUnavailable as trouble:
+            if once:
+                raise
+            if not failing:
+                said.say(f"the store is out of reach, trying again: {trouble}")
+            failing, pause = True, SECOND
+        try:
+            inbox.get(timeout=pause / 1000)
+        except queue.Empty:
+            pass
+    end_sweep(runtime)
+
+
+#: The thread that removes runs.
+SWEEP = "yamlflow-sweep"
 
 
 def begin_sweep(runtime: Runtime) -> None:
     """Let runs go that need not be kept, in a thread: many files must not hold up a time."""
     from ..worker import sweep
 
-    if runtime.remover.is_time and not any(thread.name == SWEEP for thread in threading.enumerate()):
-        done = threading.Event()
-        threading.Thread(target=sweep, args=(runtime.remover, done), name=SWEEP, daemon=True).start()
+    def clear() -> None:
+        while runtime.remover.is_time:
+            sweep(runtime.remover, threading.Event())
+
+    if runtime.remover.is_time and not sweeps():
+        threading.Thread(target=clear, name=SWEEP, daemon=True).start()
 
 
-SWEEP = "yamlflow-sweep"
+def end_sweep(runtime: Runtime) -> None:
+    """Let it end with the run it is at."""
+    from ..worker import SWEEPING
+
+    runtime.remover.stop()
+    for thread in sweeps():
+        thread.join(SWEEPING)
+
+
+def sweeps() -> list[threading.Thread]:
+    """The thread that removes runs, while it lives."""
+    return [thread for thread in threading.enumerate() if thread.name == SWEEP]

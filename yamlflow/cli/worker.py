@@ -87,6 +87,7 @@ def worker(
         files = files_of(project, named) if schedules or named else []
         plugins = plugins_of(ctx, project, *beside, *dict.fromkeys(file.absolute().parent for file in files))
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
+    found = scheduled(files, plugins, named=bool(named)) if schedules or named else []
     with working(
         ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),
         kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
@@ -97,8 +98,8 @@ def worker(
         said.say(
             f"worker {runtime.worker.name} works on {runtime.store.url}, {runtime.worker.settings.slots} calls at once"
         )
-        if schedules or named:
-            look_after(runtime, said, scheduled(files, plugins, named=bool(named)), plugins)
+        if found:
+            look_after(runtime, said, found, plugins)
         with Signals(runtime.worker.wake_up, status=130) as signals:
 
             def stop() -> bool:
