@@ -83,7 +83,7 @@ def worker(
     project = project_of(ctx)
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
-        beside = {run.folder for run in live_runs(archive.store)}
+        beside = dict.fromkeys(run.folder for run in live_runs(archive.store))
         files = files_of(project, named) if schedules or named else []
         plugins = plugins_of(ctx, project, *beside, *dict.fromkeys(file.absolute().parent for file in files))
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
