@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle coming",),
     (
         "document",
+        "cron",
         "store projections",
         "context ports artifacts logs speech folders executors",
         "project",
@@ -29,7 +30,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope",),
     ("engine",),
-    ("scheduler", "starting"),
+    ("scheduler", "starting", "removal"),
+    ("timetable", "counts"),
+    ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
     ("asking",),

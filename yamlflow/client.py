@@ -25,6 +25,7 @@ from .engine.retry import retry
 from .engine.starts import IfExists, Start
 from .engine.work import Work
 from .errors import StartRefused, UnknownName
+from .keeping import Keeping
 from .outcome import Json
 from .packages import Loaded, Plans
 from .ports import ArtifactStore
@@ -38,7 +39,7 @@ from .store.sqlite import SqliteStore
 from .template import Expressions
 
 
-class Client:
+class Client(Keeping):
     """A store, and the commands on it.
 
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
