@@ -1,0 +1,104 @@
+"""The worker of a test: the real one, but that mocked calls take their time on the test's clock."""
+
+from __future__ import annotations
+
+import heapq
+import queue
+from collections.abc import Callable
+
+from ..attempt import Attempt
+from ..executors import canceled, execute, timed_out
+from ..lookup import Bench
+from ..outcome import Outcome
+from ..ports import CancelToken
+from ..rows import EventRow, StepRow
+from ..worker import Ended, Settings, Worker
+from .clocks import VirtualClock
+from .mocks import Mocks, stand_in
+
+
+class Hands(Worker):
+    """Takes steps up as any worker does, turn by turn, in the thread of the test. It never rests: the test does."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        settings: Settings,
+        *,
+        mocks: Mocks,
+        clock: VirtualClock,
+        on_event: Callable[[EventRow], None] | None = None,
+    ) -> None:
+        super().__init__(bench, settings, on_event=on_event)
+        self._mocks = mocks
+        self._clock = clock
+        #: Mocked calls that go on: when each ends, its turn among equals, and what comes of it.
+        self._taking: list[tuple[int, int, Ended]] = []
+        self._turns = 0
+
+    # -- what is there to be done
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another turn has something to do at this moment."""
+        return bool(self._ended) or self._more or not self._inbox.empty()
+
+    @property
+    def real(self) -> bool:
+        """Whether a call that was really made goes on."""
+        taking = {ended.step for _, _, ended in self._taking}
+        return any(step not in taking for step in self._busy)
+
+    def next_time(self) -> int | None:
+        """The next moment of the test's clock at which something is due; None when nothing ever will be."""
+        times = [ended_at for ended_at, _, ended in self._taking if self._is_current(ended)]
+        times += [at for at in (self.bench.store.next_timer(), self._token_at) if at is not None]
+        return min(times, default=None)
+
+    def await_real(self, seconds: float) -> None:
+        """Wait for a real call to end, no longer than ``seconds``."""
+        try:
+            item = self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if item is not None:
+            self._take(item)
+
+    def end_due(self) -> None:
+        """Mocked calls whose time has come end, in the order of their times."""
+        while self._taking and self._taking[0][0] <= self._clock.now():
+            self._take(heapq.heappop(self._taking)[2])
+
+    def _is_current(self, ended: Ended) -> bool:
+        held = self._busy.get(ended.step)
+        return held is not None and held[0] == ended.epoch
+
+    # -- executing
+
+    def _begin(self, row: StepRow) -> None:
+        # Deadlines are read off the clock twice, and must differ by the timeout alone.
+        with self._clock.held():
+            super()._begin(row)
+
+    def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
+        answer = self._mocks.answer(attempt)
+        if answer is None:
+            super()._hand_out(attempt, token)
+            return
+        attempt.executor = stand_in(answer, attempt.executor)
+        attempt.context.keep = {}
+        limit = None if attempt.deadline is None else attempt.deadline - self._clock.steady()
+        attempt.deadline = None
+        outcome: Outcome
+        if limit is not None and answer.takes >= limit:
+            outcome, takes = timed_out(attempt.context), limit
+        else:
+            outcome, takes = execute(attempt.executor, attempt.context), answer.takes
+        ended = self._ended_with(attempt, outcome)
+        if not takes:
+            self._ended.append(ended)
+            return
+        self._busy[attempt.row.id] = (attempt.row.epoch, token, attempt)
+        self._turns += 1
+        heapq.heappush(self._taking, (self._clock.now() + takes, self._turns, ended))
+        token.on_cancel(lambda: self._inbox.put(self._ended_with(attempt, canceled(attempt.context))))
