@@ -51,9 +51,14 @@ def _mock_rule(value: Json, found: Found) -> Found:
     if not isinstance(value, dict):
         return found
     more = [*one_of(value, TARGETS, "what is mocked"), *one_of(value, ANSWERS, "the answer", needed=False)]
-    if "repeat" in value and "sequence" not in value:
-        remedy = "Remove it: one result or error answers every call."
-        more.append(Problem(message="repeat belongs to sequence", remedy=remedy, pointer=("repeat",), at_key=True))
+    for key in ("repeat", "per_step"):
+        if key in value and "sequence" not in value:
+            remedy = "Remove it: one result or error answers every call."
+            more.append(Problem(message=f"{key} belongs to sequence", remedy=remedy, pointer=(key,), at_key=True))
+    for key in ("takes", "artifacts"):
+        if key in value and "sequence" in value:
+            remedy = "Write it into the answers of the sequence."
+            more.append(Problem(message=f"{key} belongs to one answer", remedy=remedy, pointer=(key,), at_key=True))
     return [*found, *more]
 
 

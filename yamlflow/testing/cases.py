@@ -49,6 +49,8 @@ class Mock:
     answers: tuple[Answer, ...] = (Answer(),)
     #: The last answer stands for all further calls.
     repeat: bool = True
+    #: The answers begin anew for each step that is meant.
+    per_step: bool = False
 
     @property
     def target(self) -> str:
@@ -197,6 +199,7 @@ def mock_from(given: Mapping[str, Any]) -> Mock:
         when=given.get("when"),
         answers=tuple(map(answer_from, answers if answers is not None else [given])),
         repeat=answers is None or given.get("repeat", False),
+        per_step=given.get("per_step", False),
     )
 
 

@@ -76,7 +76,7 @@ class Mocks:
                 continue
             if mock.when is None or alike(mock.when, given):
                 self._used.add(position)
-                answer = self._next(position, mock, path if mock.step is not None else "")
+                answer = self._next(position, mock, f"{attempt.run.id} {path}" if mock.per_step else "")
                 return None if answer.real else answer
             missed = missed or mock
         if missed is None:

@@ -14,7 +14,7 @@ UNTOLD = frozenset({"step.ready", "step.progress", "step.drawn", "log"})
 #: Parts of a payload that are about machines.
 MACHINE = frozenset({"worker", "epoch", "lost", "digest", "key"})
 #: Lines that are printed; of more, the first and the last.
-FIRST, LAST = 20, 60
+FIRST, LAST = 15, 45
 
 
 class Story:

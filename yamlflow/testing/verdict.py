@@ -104,7 +104,7 @@ class Judge:
             return
         lines = [
             f"error.{key}: expected {shown(expected[key])}, came {shown(came.get(key))}"
-            for key in ("code", "step", "permanent")
+            for key in ("code", "type", "step", "permanent")
             if key in expected and came.get(key) != expected[key]
         ]
         message = str(came.get("message"))

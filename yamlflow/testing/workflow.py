@@ -192,6 +192,7 @@ class WorkflowTest:
         error: Fault | None = None,
         sequence: Sequence[Any] | None = None,
         repeat: bool = False,
+        per_step: bool = False,
         takes: str = "0s",
         real: bool = False,
     ) -> WorkflowTest:
@@ -212,7 +213,7 @@ class WorkflowTest:
             answers = (replace(answer_of(result), takes=takes_ms, real=real),)
         self._mocks.append(
             Mock(
-                kind=kind, step=step, package=package, when=when, answers=answers, repeat=sequence is None or repeat
+                kind=kind, step=step, package=package, when=when, answers=answers, repeat=sequence is None or repeat, per_step=per_step
             )
         )  # fmt: skip
         return self
