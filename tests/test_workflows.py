@@ -16,13 +16,14 @@ import pytest
 import yaml
 
 from yamlflow.outcome import Json
+from yamlflow.project import package_files
 from yamlflow.rows import RunRow
 from yamlflow.runtime import Runtime
 
 from .conftest import ROOT, error_of, play, problems
 from .fixtures.serve import Shop, serving
 
-PACKAGES = sorted((ROOT / "workflows").glob("*.yaml"))
+PACKAGES = [one.file for one in package_files([ROOT / "workflows"])]
 Make = Callable[..., Runtime]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +61,12 @@ def check(document: Document) -> list[Problem]:
 def check_tests(document: Document) -> list[Problem]:
     """The same for a document as a file of tests."""
     return _problems(document, _tests())
+
+
+def check_expectation(value: Json) -> list[Problem]:
+    """What is wrong with a value as the ``expect`` of a test."""
+    found = _tests().problems({"tests": {"": {"expect": value}}})
+    return [replace(problem, pointer=problem.pointer[2:]) for problem in found]
 
 
 def _problems(document: Document, schema: Schema) -> list[Problem]:

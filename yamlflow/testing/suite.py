@@ -69,7 +69,7 @@ class Suite:
         with contextlib.closing(play), quiet():
             failures = failures_of(play)
             lasted = play.clock.now() - case.start_at
-        story = tuple(play.story.told()) if failures or self.story else ()
+            story = tuple(play.story.told()) if failures or self.story else ()
         return Verdict(
             case=case, failures=tuple(failures), story=story, took=clock.steady() - began, lasted=lasted
         )  # fmt: skip

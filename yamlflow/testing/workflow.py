@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..document.checking import check_expectation
 from ..document.rules_of_tests import moment
 from ..duration import parse_duration
 from ..errors import UserError
@@ -15,6 +16,7 @@ from ..executors import executor_of
 from ..outcome import Json
 from ..packages import Loaded
 from ..plugins import Plugins, load
+from ..values import plain
 from .cases import TIMEOUT, Answer, Case, Happening, Mock, error_from
 from .clocks import T0
 from .mocks import Called
@@ -121,10 +123,14 @@ class Ending:
 
     def expect(self, **expected: Json) -> Self:
         """Hold this against expectations, written as under ``expect`` in a file of tests. ``AssertionError`` tells the story."""
+        __tracebackhide__ = True
         return self.check(expected)
 
     def check(self, expected: Mapping[str, Json]) -> Self:
-        """The same for a mapping."""
+        """The same for a mapping. ``UserError`` for words that no expectation has."""
+        __tracebackhide__ = True
+        if problems := check_expectation(plain(dict(expected))):
+            raise UserError("\n".join(map(str, problems)))
         self.play.case = replace(self.play.case, expect=expected)
         failures = Judge(self.play).failures()
         if failures:
@@ -213,7 +219,8 @@ class WorkflowTest:
             answers = (replace(answer_of(result), takes=takes_ms, real=real),)
         self._mocks.append(
             Mock(
-                kind=kind, step=step, package=package, when=when, answers=answers, repeat=sequence is None or repeat, per_step=per_step
+                kind=kind, step=step, package=package, when=when, answers=answers,
+                 repeat=sequence is None or repeat, per_step=per_step
             )
         )  # fmt: skip
         return self
