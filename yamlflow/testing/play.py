@@ -24,6 +24,7 @@ from ..plugins import Plugins
 from ..rows import RunRow, StepRow
 from ..runtime import Runtime
 from ..starting import Finder
+from ..store.base import RunFilter
 from ..views.steps import StepView, tree_of
 from ..worker import Settings
 from .cases import Case, Happening
@@ -230,13 +231,26 @@ class Play:
         return Stopped(f"{reason} at {to_text(self.clock.now())}", [*waits, *events])
 
     def waits(self) -> Iterator[tuple[str, str]]:
-        """What the run waits for: each step that has not ended and holds none that has not, and why."""
-        run = self.run()
-        tree = tree_of(self.runtime.store, self.runtime.plans, run, now=self.clock.now(), working=True)
-        if run.paused:
-            yield "the run", "paused; an event {unpause: true} lets it go on"
-        for view in leaves(tree) if tree is not None else ():
-            yield view.path or "the package", view.reason or f"is {view.status}"
+        """What the runs wait for: each step that has not ended and holds none that has not, and why."""
+        own = self.run().key
+        for run in sorted(self.runtime.runs(RunFilter(live=True)), key=lambda run: (run.key != own, run.key)):
+            where = "" if run.key == own else f"[{run.id}] "
+            if run.paused:
+                yield f"{where}the run", "paused; an event {unpause: true} lets it go on"
+            tree = tree_of(self.runtime.store, self.runtime.plans, run, now=self.clock.now(), working=True)
+            for view in leaves(tree) if tree is not None else ():
+                yield f"{where}{view.path or 'the package'}", view.reason or self._awaited(run, view)
+
+    def _awaited(self, run: RunRow, view: StepView) -> str:
+        """What a step waits for that its view says no more of."""
+        row = next(iter(self.runtime.store.steps_at(run.key, [view.path])), None)
+        awaits = (row.awaits if row is not None else None) or ""
+        if awaits.startswith("signal:"):
+            name = awaits.removeprefix("signal:")
+            return f'waits for the signal "{name}"; an event {{signal: {name}}} sends it'
+        if awaits == "approval":
+            return "waits for an answer; an event {approve: …} gives it"
+        return "waits for its child run" if view.status == "waiting" else f"is {view.status}"
 
 
 def leaves(view: StepView) -> Iterator[StepView]:
