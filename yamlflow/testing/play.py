@@ -239,10 +239,11 @@ class Play:
                 yield f"{where}the run", "paused; an event {unpause: true} lets it go on"
             tree = tree_of(self.runtime.store, self.runtime.plans, run, now=self.clock.now(), working=True)
             for view in leaves(tree) if tree is not None else ():
-                yield f"{where}{view.path or 'the package'}", view.reason or self._awaited(run, view)
+                why = self._awaited(run, view) or view.reason or f"is {view.status}"
+                yield f"{where}{view.path or 'the package'}", why
 
     def _awaited(self, run: RunRow, view: StepView) -> str:
-        """What a step waits for that its view says no more of."""
+        """What somebody has to bring, and which event of a test does; "" when nobody has to."""
         row = next(iter(self.runtime.store.steps_at(run.key, [view.path])), None)
         awaits = (row.awaits if row is not None else None) or ""
         if awaits.startswith("signal:"):
@@ -250,7 +251,7 @@ class Play:
             return f'waits for the signal "{name}"; an event {{signal: {name}}} sends it'
         if awaits == "approval":
             return "waits for an answer; an event {approve: …} gives it"
-        return "waits for its child run" if view.status == "waiting" else f"is {view.status}"
+        return ""
 
 
 def leaves(view: StepView) -> Iterator[StepView]:
