@@ -152,3 +152,26 @@ def test_a_mapping_is_like_any_part_of_it(part: dict[str, object], rest: dict[st
 )
 def test_a_star_stands_for_anything(pattern: str, path: str, expected: bool) -> None:
     assert fits(pattern, path) is expected
+
+
+@pytest.mark.parametrize(
+    ("mock", "complaint"),
+    [
+        ("{kind: recrd}", 'flow.test.yaml:3:13: nothing here is of the kind "recrd". Did you mean "record"?'),
+        ("{step: secnd}", 'flow.test.yaml:3:13: there is no step "secnd". Did you mean "second"?'),
+        ("{step: 'a/secnd[0]'}", "there is no step"),
+    ],
+)
+def test_a_mock_that_is_for_nothing_fails_a_test_that_would_pass(played: Play, mock: str, complaint: str) -> None:
+    verdict = only(played(PACKAGE, f"tests:\n  t:\n    mocks: [{mock}]\n"))
+    assert not verdict.passed
+    assert complaint in verdict.told()
+
+
+@pytest.mark.parametrize("mock", ["{kind: http, error: never}", "{step: last, error: never}", "{step: 'fan[*]'}"])
+def test_a_mock_that_no_call_met_is_no_failure(played: Play, mock: str) -> None:
+    package = (
+        "steps: {first: {kind: noop}, last: {needs: {first: failed}, kind: noop}, fan: {for_each: [], kind: noop}}"
+    )
+    verdict = only(played(package, f"tests: {{t: {{mocks: [{mock}]}}}}"))
+    assert verdict.passed, verdict.told()

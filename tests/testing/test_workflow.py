@@ -211,3 +211,9 @@ def test_the_test_of_an_executor_needs_no_engine() -> None:
     code = "import yamlflow.testing, sys; print([m for m in sys.modules if m.startswith(('yamlflow.engine', 'yamlflow.store'))])"
     told = subprocess.run([sys.executable, "-c", code], cwd=Path(ROOT), capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_children_may_be_packages_of_the_test_s_own(workflow: Any) -> None:
+    child = package("steps: {a: {kind: noop}}\noutputs: {n: 5}", "child")
+    body = "steps: {call: {kind: workflow, with: {package: child}}}\noutputs: {n: '${{ steps.call.result.n }}'}"
+    assert workflow(package(body, "parent"), packages=[child]).run().outputs == {"n": 5}

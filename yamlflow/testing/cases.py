@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Mock:
     repeat: bool = True
     #: The answers begin anew for each step that is meant.
     per_step: bool = False
+    #: Where it is declared, for messages.
+    place: str = ""
 
     @property
     def target(self) -> str:
@@ -163,7 +165,6 @@ class Reading:
     def case(self, name: str, package: Path | str) -> Case:
         """The test as a type."""
         merged = {key: {**self.shared.get(key, {}), **self.test.get(key, {})} for key in MERGED}
-        mocks = (*self.test.get("mocks", ()), *self.shared.get("mocks", ()))
         start = self.either("start_at")
         timeout = self.either("timeout")
         return Case(
@@ -172,7 +173,7 @@ class Reading:
             run_id=self.test.get("run_id", "test"),
             start_at=T0 if start is None else moment(start),
             timeout=TIMEOUT if timeout is None else parse_duration(timeout),
-            mocks=tuple(map(mock_from, mocks)),
+            mocks=(*self.mocks(self.pointer, self.test), *self.mocks((), self.shared)),
             events=tuple(
                 replace(happening_from(each), place=self.place("events", position))
                 for position, each in enumerate(self.test.get("events", ()))
@@ -183,6 +184,12 @@ class Reading:
             locate=lambda pointer: self.place("expect", *pointer, at_key=True),
             **merged,
         )
+
+    def mocks(self, pointer: Pointer, holder: Mapping[str, Any]) -> Iterator[Mock]:
+        """The mocks of the test, or those beside all tests, each with its place."""
+        for position, given in enumerate(holder.get("mocks", ())):
+            line, column = self.document.place((*pointer, "mocks", position))
+            yield replace(mock_from(given), place=f"{self.document.file}:{line}:{column}")
 
     def either(self, key: str) -> Any:
         """The test's own word, or the file's."""

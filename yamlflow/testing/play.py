@@ -9,7 +9,7 @@ more fails at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,7 +61,15 @@ class Pending:
 class Play:
     """One test's world, from its start to its end."""
 
-    def __init__(self, case: Case, package: Loaded, *, plugins: Plugins, find: Finder | None = None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        package: Loaded,
+        *,
+        plugins: Plugins,
+        find: Finder | None = None,
+        packages: Sequence[Loaded] = (),
+    ) -> None:
         self.case = case
         self.package = package
         self.clock = VirtualClock(case.start_at)
@@ -69,15 +77,16 @@ class Play:
         self.mocks = Mocks(case.mocks)
         self.runtime = Runtime(
             worker_id="test", clock=self.clock, plugins=with_mocked(plugins, case, package), find=find,
-            secrets=case.secrets.get, synchronous="normal",
+            secrets=case.secrets.get, synchronous="normal", on_event=self.story.take,
         )  # fmt: skip
+        for each in (package, *packages):
+            self.runtime.register(each)
         self.runtime.bench = replace(self.runtime.bench, environ={**os.environ, **case.env})
         settings = Settings(name="test", slots=SLOTS)
         self.worker = Hands(
             self.runtime.bench, settings, mocks=self.mocks, clock=self.clock, on_event=self.story.take
         )  # fmt: skip
-        # The runtime's own commands tell the story too, and its end is the worker's.
-        self.runtime._on_event = self.story.take
+        # The runtime's end is the worker's.
         self.runtime._worker = self.worker
         self._names: dict[int, str] = {}
         self._pending = [Pending(event, self._moment_of(event)) for event in case.events]

@@ -20,6 +20,7 @@ from ..project import Project, find_package, is_test_file, near, open_project
 from ..template import Expressions
 from .cases import Case, load_cases, package_beside
 from .play import Play, Stopped, with_mocked
+from .strays import strays
 from .verdict import Failure, Judge
 
 
@@ -67,7 +68,7 @@ class Suite:
         began = clock.steady()
         play = Play(case, package, plugins=plugins, find=partial(self.find, project))
         with contextlib.closing(play), quiet():
-            failures = failures_of(play)
+            failures = failures_of(play, set(plugins.executors))
             lasted = play.clock.now() - case.start_at
             story = tuple(play.story.told()) if failures or self.story else ()
         return Verdict(
@@ -98,8 +99,8 @@ class Suite:
         return Path(case.file).absolute().parent if case.file else None
 
 
-def failures_of(play: Play) -> list[Failure]:
-    """Play a test to its end, and what was not as expected."""
+def failures_of(play: Play, kinds: set[str]) -> list[Failure]:
+    """Play a test to its end, and what was not as expected; ``kinds`` are those that plugins supply."""
     case = play.case
     refused = case.expect.get("refused")
     try:
@@ -115,11 +116,11 @@ def failures_of(play: Play) -> list[Failure]:
         play.finish()
     except Stopped as stopped:
         return [Failure(place=f"{case.file}:{case.line}", message=stopped.reason, details=tuple(stopped.details))]
-    failures = Judge(play).failures()
+    for_nothing = [Failure(place=mock.place, message=why) for mock, why in strays(play, kinds)]
+    failures = [*for_nothing, *Judge(play).failures()]
     if failures and (unused := play.mocks.unused):
-        failures.append(
-            Failure(place="", message=f"never called: {', '.join(f'the mock of {one.target}' for one in unused)}")
-        )
+        never = ", ".join(f"the mock of {one.target}" for one in unused)
+        failures.append(Failure(place="", message=f"never called: {never}"))
     return failures
 
 

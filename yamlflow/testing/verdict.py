@@ -60,7 +60,7 @@ class Judge:
             *self._artifacts(),
             *self._records(),
             *self._runs(),
-            *self._events(),
+            *self.events(),
         ]
 
     def _failure(self, pointer: Pointer, message: str, details: Sequence[str] = ()) -> Failure:
@@ -73,7 +73,7 @@ class Judge:
         expected = self.expect.get("status", "failed" if "error" in self.expect else "succeeded")
         if run.status == expected:
             return
-        error = self._error_of("")
+        error = self.error_of("")
         why = [f"{error['code']}: {error['message']}"] if error else []
         if run.status not in ("succeeded", "failed", "canceled"):
             why = [f"{path}: {reason}" for path, reason in self.play.waits()]
@@ -89,9 +89,10 @@ class Judge:
 
     def _error(self) -> Iterator[Failure]:
         if "error" in self.expect and self.play.run().status == "failed":
-            yield from self._wrong_error(self.expect["error"], self._error_of(""), ("error",), "the run")
+            yield from self._wrong_error(self.expect["error"], self.error_of(""), ("error",), "the run")
 
-    def _error_of(self, path: str) -> dict[str, Json] | None:
+    def error_of(self, path: str) -> dict[str, Json] | None:
+        """A step's error, or the run's; None when there is none."""
         row = next(iter(self.play.steps(path)), None)
         return None if row is None or row.error is None else json.loads(row.error)
 
@@ -251,7 +252,8 @@ class Judge:
 
     # -- what never happened
 
-    def _events(self) -> Iterator[Failure]:
+    def events(self) -> Iterator[Failure]:
+        """Events that were refused, or never happened."""
         for event, why in self.play.refused:
             yield Failure(place=event.place, message=f"the event {event.words()} was refused: {why}")
         for event in self.play.missed:

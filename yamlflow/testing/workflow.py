@@ -21,6 +21,7 @@ from .cases import TIMEOUT, Answer, Case, Happening, Mock, error_from
 from .clocks import T0
 from .mocks import Called
 from .play import Play, with_mocked
+from .strays import strays
 from .suite import Suite, quiet, refuse_unsound
 from .verdict import Judge
 
@@ -92,7 +93,7 @@ class Ending:
     @property
     def error(self) -> dict[str, Json] | None:
         """The run's error; None when it has none."""
-        return Judge(self.play)._error_of("")
+        return Judge(self.play).error_of("")
 
     @property
     def lasted(self) -> int:
@@ -143,7 +144,8 @@ class WorkflowTest:
     """One run of a package on a clock that jumps; what is not mocked runs for real.
 
     ``package`` is a file, a ``Loaded`` package, or a name that the project finds. ``executors`` are functions declared
-    with ``@executor`` that the package may use besides its plugins. ``start_at`` is a moment in ISO 8601, a datetime or
+    with ``@executor`` that the package may use besides its plugins, ``packages`` further ones that it may start as
+    children. ``start_at`` is a moment in ISO 8601, a datetime or
     milliseconds since the epoch.
     """
 
@@ -159,11 +161,13 @@ class WorkflowTest:
         run_id: str = "test",
         plugins: Plugins | None = None,
         executors: Sequence[Any] = (),
+        packages: Sequence[Loaded] = (),
         timeout: str = f"{TIMEOUT}ms",
     ) -> None:
         self._package = package
         self._plugins = plugins
         self._executors = executors
+        self._packages = packages
         self._mocks: list[Mock] = []
         self._events: list[Happening] = []
         self._play: Play | None = None
@@ -247,7 +251,7 @@ class WorkflowTest:
         package, plugins, find = self._materials()
         case = replace(self._case, mocks=tuple(self._mocks), events=tuple(self._events))
         refuse_unsound(package, with_mocked(plugins, case, package))
-        self._play = play = Play(case, package, plugins=plugins, find=find)
+        self._play = play = Play(case, package, plugins=plugins, find=find, packages=self._packages)
         with quiet():
             play.start()
             try:
@@ -255,8 +259,9 @@ class WorkflowTest:
             except Stopped as stopped:
                 story = ["the story:", *(f"  {line}" for line in play.story.told())]
                 raise AssertionError("\n".join([stopped.reason, *stopped.details, *story])) from None
-        if play.refused or play.missed:
-            told = [failure.message for failure in Judge(play)._events()]
+        told = [why for _, why in strays(play, set(plugins.executors))]
+        told += [failure.message for failure in Judge(play).events()]
+        if told:
             raise AssertionError("\n".join([*told, "the story:", *(f"  {line}" for line in play.story.told())]))
         return Ending(play)
 
