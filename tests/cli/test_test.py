@@ -123,6 +123,14 @@ def test_a_package_that_is_wrong_or_not_there_is_told(cli: Cli, write: Write) ->
     assert 'a.yaml:3:19: steps.x.kind: there is no kind "stt"' in called.err
 
 
+def test_packages_that_are_wrong_are_all_told_before_anything_runs(cli: Cli, hello: Path, write: Write) -> None:
+    for name in ("worse", "zworst"):
+        write(f"workflows/{name}.yaml", f"yamlflow: 1\nname: {name}\nsteps: {{x: {{kind: stt}}}}")
+        write(f"workflows/{name}.test.yaml", "tests: {one: , two: }")
+    called = cli("test")
+    assert (called.status, called.out, called.err.count("there is no kind")) == (2, "", 2)
+
+
 def test_nothing_is_left_behind(cli: Cli, hello: Path, folder: Path) -> None:
     cli("test")
     assert sorted(file.name for file in folder.rglob("*") if file.is_file()) == ["hello.test.yaml", "hello.yaml"]

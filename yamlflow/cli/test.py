@@ -12,7 +12,7 @@ from .common import command, flags_of, json_option
 
 if TYPE_CHECKING:
     from ..testing.cases import Case
-    from ..testing.suite import Verdict
+    from ..testing.suite import Suite, Verdict
 
 
 @command(
@@ -49,6 +49,7 @@ def test(
     if not chosen:
         raise click.UsageError(no_tests(pattern), ctx)
     suite = Suite(flags=flags_of(ctx), story=verbose)
+    prepare_all(suite, chosen)
     clock = SystemClock()
     began = clock.steady()
     verdicts = []
@@ -88,6 +89,20 @@ def load_all(files: Sequence[Path]) -> list[Case]:
     if problems:
         raise InvalidPackage(problems)
     return cases
+
+
+def prepare_all(suite: Suite, cases: Sequence[Case]) -> None:
+    """Read every package before anything runs. ``InvalidPackage`` with the problems of all, each once."""
+    from ..errors import InvalidPackage, Problem
+
+    problems: dict[Problem, None] = {}
+    for case in cases:
+        try:
+            suite.prepare(case)
+        except InvalidPackage as wrong:
+            problems.update(dict.fromkeys(wrong.problems))
+    if problems:
+        raise InvalidPackage(problems)
 
 
 def select(cases: Sequence[Case], pattern: str) -> list[Case]:
