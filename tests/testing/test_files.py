@@ -11,6 +11,7 @@ import pytest
 
 from yamlflow.document import check_tests, read, schema_of_tests
 from yamlflow.errors import InvalidPackage
+from yamlflow.project import package_files
 from yamlflow.testing.cases import cases_of, load_cases
 
 from ..conftest import ROOT
@@ -113,6 +114,12 @@ def test_what_stands_beside_the_tests_holds_for_each(tmp_path: Path) -> None:
     assert one.package == tmp_path / "b.yaml"
     assert two.start_at - one.start_at == 31 * 24 * 3600 * 1000
     assert (one.timeout, two.timeout) == (60_000, 5_000)
+
+
+def test_a_file_with_the_name_of_tests_is_no_package(tmp_path: Path) -> None:
+    for name in ("a.yaml", "a.test.yaml", "b.test.yml"):
+        (tmp_path / name).write_text("yamlflow: 1\nname: a\nsteps: {x: {kind: noop}}\n")
+    assert [one.file.name for one in package_files([tmp_path])] == ["a.yaml"]
 
 
 def test_a_file_of_tests_is_for_the_package_beside_it(tmp_path: Path) -> None:

@@ -195,6 +195,21 @@ def test_the_time_that_real_steps_take_is_forgotten(played: Play) -> None:
     assert verdict.passed, verdict.told()
 
 
+def test_each_real_step_counts_its_time_from_its_own_start(played: Play) -> None:
+    package = """
+        steps:
+          far: {kind: sleep, with: {for: 10h}}
+          one: {run: sleep 0.2}
+          nap: {needs: one, kind: sleep, with: {for: 1h}}
+          two: {needs: nap, run: sleep 0.2}
+          at: {needs: two, kind: set, with: {value: "${{ now() }}"}}
+        outputs: {at: "${{ steps.at.result }}"}
+    """
+    tests = "tests: {t: {expect: {outputs: {at: '2026-01-01T01:00:00.000Z'}, duration: 10h}}}"
+    verdict = only(played(package, tests))
+    assert verdict.passed, verdict.told()
+
+
 def test_a_kind_that_no_plugin_supplies_can_be_mocked(played: Play) -> None:
     package = "steps: {send: {kind: mail/send, with: {to: ann}}}"
     tests = "tests: {t: {mocks: [{kind: mail/send, result: sent}], expect: {calls: {mail/send: 1}}}}"
@@ -232,6 +247,7 @@ def test_the_same_test_tells_the_same_story_twice(played: Play) -> None:
     assert one.passed
     assert len(one.story) > 45
     assert one.story == two.story
+    assert not [line for line in one.story if "drawn" in line or "ready" in line]
 
 
 def test_secrets_are_those_of_the_test_alone(played: Play, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,19 @@ def test_mocks_that_nothing_called_are_named_beside_a_failure(played: Play) -> N
     assert 'never called: the mock of the kind "htpt"' in told
 
 
+@pytest.mark.parametrize("duration", ["30m", "{at_most: 59m}", "{at_least: 61m}", "{at_least: 1h, at_most: 1m}"])
+def test_a_run_that_took_another_time_is_told(played: Play, duration: str) -> None:
+    package = "steps: {nap: {kind: sleep, with: {for: 1h}}}"
+    assert ", came 1h" in only(played(package, f"tests: {{t: {{expect: {{duration: {duration}}}}}}}")).told()
+
+
+@pytest.mark.parametrize(
+    ("expected", "came", "same"), [(1, True, False), (0, False, False), (1, 1.0, True), ("", None, False)]
+)
+def test_true_is_not_one(expected: object, came: object, same: bool) -> None:
+    assert alike([expected], [came]) is same
+
+
 @given(JSON)
 def test_every_value_is_itself(value: object) -> None:
     assert told(value, value, like=False) == []
