@@ -250,6 +250,18 @@ def test_the_same_test_tells_the_same_story_twice(played: Play) -> None:
     assert not [line for line in one.story if "drawn" in line or "ready" in line]
 
 
+def test_a_slow_real_step_holds_no_other_up(played: Play) -> None:
+    package = """
+        steps:
+          first: {race: true, steps: {slow: {run: sleep 20}, quick: {run: sleep 0.5}}}
+        outputs: {winner: "${{ steps.first.winner }}"}
+    """
+    began = time.monotonic()
+    verdict = only(played(package, "tests: {t: {expect: {outputs: {winner: quick}}}}"))
+    assert verdict.passed, verdict.told()
+    assert time.monotonic() - began < 10
+
+
 def test_secrets_are_those_of_the_test_alone(played: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "from-the-outside")
     package = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ def test_executors_of_the_test_s_own_take_part(workflow: Any) -> None:
 
     body = "steps: {a: {kind: shop/price, with: {item: lamp}}}\noutputs: {price: '${{ steps.a.result }}'}"
     assert workflow(package(body), executors=[price]).run().outputs == {"price": 4}
+
+
+def test_quick_real_steps_end_in_the_order_in_which_they_began(workflow: Any) -> None:
+    @executor("take")
+    def take(n: int) -> None:
+        threading.Event().wait(n / 100)
+
+    body = "steps: {fan: {for_each: [5, 4, 3, 2, 1, 0], kind: take, with: {n: '${{ item }}'}}}"
+    story = workflow(package(body), executors=[take]).run().story
+    ended = [line.split()[1] for line in story if ": succeeded" in line and "fan[" in line]
+    assert ended == [f"fan[{number}]:" for number in range(6)]
 
 
 @pytest.mark.parametrize("moment", ["2026-05-01T00:00:00Z", datetime(2026, 5, 1, tzinfo=UTC), 1_777_593_600_000])

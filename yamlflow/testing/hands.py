@@ -8,18 +8,23 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..attempt import Attempt
+from ..clock import SECOND
 from ..executors import canceled, execute, timed_out
 from ..lookup import Bench
 from ..outcome import Outcome
 from ..ports import CancelToken
 from ..rows import EventRow, StepRow
-from ..worker import Ended, Settings, Worker
+from ..worker import Cycle, Ended, Settings, Worker
 from .clocks import VirtualClock
 from .mocks import Mocks, stand_in
 
 #: Built-in kinds that only ask something of the engine, or of files at hand: done at once, in the order of their leases,
 #: so that a test tells the same story each time.
 PROMPT = frozenset({"workflow", "signal", "file", "sql", "template", "record"})
+
+#: Milliseconds for which a call that is really made is waited for before the next one begins, unless one of its turn took
+#: longer: quick calls end in the order in which they began, whatever the machine is busy with.
+PATIENCE = 250
 
 
 class Hands(Worker):
@@ -40,6 +45,13 @@ class Hands(Worker):
         #: Mocked calls that go on: when each ends, its turn among equals, and what comes of it.
         self._taking: list[tuple[int, int, Ended]] = []
         self._turns = 0
+        #: Whether no call of this turn has taken long.
+        self._patient = True
+
+    def turn(self) -> Cycle:
+        """One turn of any worker; quick calls of it end one after the other."""
+        self._patient = True
+        return super().turn()
 
     # -- what is there to be done
 
@@ -87,6 +99,17 @@ class Hands(Worker):
         # Deadlines are read off the clock twice, and must differ by the timeout alone.
         with self._clock.held():
             super()._begin(row)
+        if row.id in self._busy and all(ended.step != row.id for _, _, ended in self._taking):
+            self._let_end(row.id)
+
+    def _let_end(self, step: int) -> None:
+        """Give a call that was really made a moment to end before the next one begins."""
+        until = self._clock.steady() + PATIENCE
+        while self._patient and step in self._busy:
+            left = until - self._clock.steady()
+            self._patient = left > 0
+            if self._patient:
+                self.await_real(left / SECOND)
 
     def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
         answer = self._mocks.answer(attempt)
