@@ -41,7 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("runtime",),
     ("views",),
-    ("cli", "testing"),
+    ("testing",),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 #: What the pure line may not import: all that reads the world.

@@ -17,6 +17,7 @@ import yaml
 
 from yamlflow.clock import DAY, HOUR, MINUTE
 from yamlflow.outcome import Json
+from yamlflow.project import package_files
 from yamlflow.rows import RunRow
 from yamlflow.runtime import Runtime, load_package
 from yamlflow.testing import FakeClock
@@ -24,7 +25,7 @@ from yamlflow.testing import FakeClock
 from .conftest import ROOT, error_of, play, problems
 from .fixtures.serve import Shop, serving
 
-PACKAGES = sorted((ROOT / "workflows").glob("*.yaml"))
+PACKAGES = [one.file for one in package_files([ROOT / "workflows"])]
 Make = Callable[..., Runtime]
 
 

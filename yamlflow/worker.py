@@ -396,16 +396,20 @@ class Worker:
         if isinstance(prepared, Failed):
             self._ended.append(Ended(row.id, row.epoch, prepared))
             return
-        mode = prepared.executor.mode
+        self._hand_out(prepared, token)
+
+    def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
+        """Let an executor do its work: at once, on the loop or in a thread."""
+        row, mode = attempt.row, attempt.executor.mode
         if mode == "inline":
-            outcome = execute(prepared.executor, prepared.context)
-            self._ended.append(self._ended_with(prepared, outcome))
+            outcome = execute(attempt.executor, attempt.context)
+            self._ended.append(self._ended_with(attempt, outcome))
             return
-        self._busy[row.id] = (row.epoch, token, prepared)
+        self._busy[row.id] = (row.epoch, token, attempt)
         if mode == "async":
-            self._loop.submit(self._execute_async(prepared))
+            self._loop.submit(self._execute_async(attempt))
         else:
-            self._threads.submit(lambda: self._execute(prepared))
+            self._threads.submit(lambda: self._execute(attempt))
 
     def _execute(self, attempt: Attempt) -> None:
         try:

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "queues": ("Look", "List queues, their limits and what waits in them."),
         "workers": ("Look", "List worker processes."),
         "validate": ("Write", "Check packages without running them."),
+        "test": ("Write", "Run the tests of packages on a virtual clock."),
         "graph": ("Write", "Draw the steps of a package or run."),
         "packages": ("Write", "List the packages that are found by name."),
         "kinds": ("Write", "List the kinds of steps, or explain one."),
