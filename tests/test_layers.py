@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
-    ("asking",),
+    ("asking", "ability"),
     ("worker",),
     ("once",),
     ("client",),

@@ -455,7 +455,7 @@ class StoreConformance:
             assert tx.same_key(one.key, "k") == [first]
 
     def test_workers_are_kept(self, store: Store) -> None:
-        row = WorkerRow("w", "host", 1, "boot", None, 1, 2, "running")
+        row = WorkerRow("w", "host", 1, "boot", None, 1, 2, "running", '["q"]', '["set"]', "[1]")
         with store.transaction() as tx:
             tx.put_worker(row)
             tx.put_worker(row._replace(status="stopped"))

@@ -195,7 +195,7 @@ class SqliteTransaction(MessageStatements, CalendarTransaction):
             self._db.execute("update steps set parked = null where run = ? and parked = 'paused'", (run,))
 
     def put_worker(self, row: WorkerRow) -> None:
-        self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def holders(self) -> list[WorkerRow]:
         return [WorkerRow._make(row) for row in self._db.execute(HOLDERS)]
