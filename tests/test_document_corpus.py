@@ -16,8 +16,7 @@ from yamlflow.errors import InvalidPackage, Problem
 
 CORPUS = Path(__file__).parent / "corpus" / "packages"
 NAMES = sorted(path.stem for path in CORPUS.glob("*.yaml"))
-#: Seconds within which anything is refused.
-#: Seconds of this process: another one that keeps the machine busy makes nobody slow.
+#: Seconds of this process (others may keep the machine busy) within which anything is refused.
 PATIENCE = 2.0
 MEGABYTE = 1024 * 1024
 HEAD = "yamlflow: 1\nname: bad\n"
