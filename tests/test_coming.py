@@ -15,7 +15,6 @@ STEP = "steps:\n  a:\n    kind: noop\n"
 @pytest.mark.parametrize(
     ("text", "place", "what"),
     [
-        (HEAD + STEP + "    undo: {kind: noop}\n", "x.yaml:6:5: steps.a.undo", "`undo`"),
         (HEAD + STEP + "    locks: [one]\n", "x.yaml:6:5: steps.a.locks", "`locks`"),
         (HEAD + STEP + "    cache: {key: k}\n", "x.yaml:6:5: steps.a.cache", "`cache`"),
         (HEAD + "concurrency: {key: k}\n" + STEP, "x.yaml:3:1: concurrency", "`concurrency`"),

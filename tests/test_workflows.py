@@ -253,6 +253,25 @@ def test_a_group_that_does_not_fail_skips_its_catch(runtime: Make) -> None:
     assert outputs(runtime(), "try-catch", {"price": "12.5"}) == {"parsed": True, "said": "used 12.5"}
 
 
+def test_a_saga_that_succeeds_gives_nothing_back(runtime: Make) -> None:
+    one = runtime()
+    assert outputs(one, "saga") == {"left": 480}
+    assert rows(one, "saga", "select key, state from bookings order by key") == [
+        ("car", "booked"), ("flight", "booked"), ("hotel", "booked")
+    ]  # fmt: skip
+
+
+def test_a_saga_that_fails_gives_everything_back(runtime: Make) -> None:
+    other = runtime()
+    run, error = failure(other, "saga", {"budget": 450})
+    assert (error["code"], error["step"]) == ("too_expensive", "car/affordable")
+    assert rows(other, "saga", "select key, state, refund from bookings order by rowid") == [
+        ("flight", "given back", 240), ("hotel", "given back", 0)
+    ]  # fmt: skip
+    fired = [event.step for event in other.store.events(run.key) if event.kind in ("undo.fired", "handler.fired")]
+    assert fired == ["hotel@undo", "flight@undo", "@on_failure"]
+
+
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
 

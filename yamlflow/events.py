@@ -35,6 +35,7 @@ EVENTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "step.released": ("debug", "a worker gave the step back unfinished", "worker"),
         "step.refused": ("warning", "a worker reported an outcome for a lease it had lost", "worker, epoch"),
         "step.reopened": ("info", "an operator's retry let the step begin anew", "by"),
+        "undo.fired": ("info", "what takes a step back began", "-"),
         "handler.fired": ("info", "a group's handler began", "-"),
         "log": ("info", "a line that a step logged", "level, message"),
     }

@@ -296,7 +296,7 @@ def test_a_graph_is_json_for_programs(cli: Cli, write: Write) -> None:
     [
         ("[{build: {run: make}}]", "write `- id: build` with its keys beside it"),
         ("[{kind: bash}]", "Write run: … with: {shell: bash}."),
-        ("{a: {kind: noop, compensate: {kind: noop}}}", "That is undo, which this version does not do yet."),
+        ("{a: {kind: noop, compensate: {kind: noop}}}", "Write undo."),
         ("[{kind: noop}]\non: x", "That is schedule, which this version does not do yet."),
     ],
 )

@@ -16,14 +16,14 @@ from ..clock import Clock, to_text
 from ..errors import NotAllowed, RunExists, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import CancelStep, Error, Failed, Json, Succeeded, Waiting
-from ..plan import Plan
+from ..plan import UNDO, Plan
 from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow
 from ..spec import Queue
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit
 from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
-from .follow import advance, close, settle, take_outcome
+from .follow import advance, close, fail_late, settle, take_outcome
 from .soundness import emitted_error
 from .starts import Start
 from .work import Work
@@ -179,7 +179,8 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
             work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records
         )
     result = json.dumps(outcome.result, separators=(",", ":"), ensure_ascii=False)
-    if outcome.emitted and outcome.detached:
+    # What takes a step back is not needed by anybody, so what it emits is always its own.
+    if outcome.emitted and outcome.detached and not row.path.endswith(UNDO):
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
         emit(work, work.step(row.id), outcome.emitted, detached=True)
     elif outcome.emitted:
@@ -227,10 +228,11 @@ def fail(work: Work, row: StepRow, outcome: Failed) -> None:
 
 def fail_ending(work: Work, row: StepRow, error: Error) -> None:
     """A group's outputs, or a loop's ``until``, could not be evaluated: the group fails, after its ``finally``."""
-    row = work.put(row._replace(error=json.dumps(error.to_json())))
     node = work.node(row)
+    before = lifecycle.group_verdict(row, node)
+    row = work.put(row._replace(error=json.dumps(error.to_json())))
     if row.phase == "outputs":
-        advance(work, row, node, "finally")
+        fail_late(work, row, node, before=before, then="finally")
     else:
         finish(work, row, "fail", result=None)
 
