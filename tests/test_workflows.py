@@ -272,6 +272,10 @@ def test_a_saga_that_fails_gives_everything_back(runtime: Make) -> None:
     assert fired == ["hotel@undo", "flight@undo", "@on_failure"]
 
 
+def test_a_lock_lets_no_update_get_lost(runtime: Make) -> None:
+    assert outputs(runtime(), "locks", {"steps": 12}) == {"total": 12}
+
+
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
 

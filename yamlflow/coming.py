@@ -11,7 +11,7 @@ from .spec import Call, Group, Package, Step
 KINDS = frozenset({"wait_signal", "signal", "approval", "workflow", "continue_as_new"})
 #: Keys of a package and of a step that this version does not act on.
 PACKAGE_KEYS = ("concurrency", "schedule", "retention")
-STEP_KEYS = ("cache", "locks")
+STEP_KEYS = ("cache",)
 
 
 def refusals(package: Package) -> Iterator[Problem]:

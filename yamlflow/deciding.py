@@ -67,9 +67,14 @@ def gate(lookup: Lookup) -> Report:
         timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
         return Opened(scope=kind_scope(lookup), timeout=timeout)
     key = node.step.dedup_key
-    if key is None or row.attempt:
-        return Admitted(dedup_key=row.dedup_key)
-    return Admitted(dedup_key=plain(key_text(lookup.render(key))))
+    dedup_key = row.dedup_key if key is None or row.attempt else plain(key_text(lookup.render(key)))
+    return Admitted(dedup_key=dedup_key, locks=locks_of(lookup))
+
+
+def locks_of(lookup: Lookup) -> tuple[str, ...]:
+    """The names of the locks that a call takes, each once, in order."""
+    names = [key_text(name) for name in lookup.render(list(lookup.node.step.locks))]
+    return tuple(sorted(set(plain(names))))
 
 
 def expanded(children: tuple[Child, ...]) -> Expanded:

@@ -218,6 +218,19 @@ class LockRow(NamedTuple):
     since: int
 
 
+class HeldLock(NamedTuple):
+    """A lock, with whose it is: what people are told."""
+
+    name: str
+    #: The run (id and execution) and path of the step that holds it.
+    run_id: str
+    execution: int
+    path: str
+    since: int
+    #: Steps that wait for it.
+    waiting: int
+
+
 class CacheRow(NamedTuple):
     """A result kept for later runs."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .engine.commands import expire, wake
 from .engine.follow import settle
+from .engine.locks import sweep
 from .engine.work import Work
 from .rows import WorkerRow
 
@@ -30,10 +31,11 @@ class Here:
 WAKE_BATCH = 1000
 
 
-def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
+def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = True) -> bool:
     """Expire what is lost and wake what is due, within an open transaction; whether there may be more at once.
 
-    With ``here`` the leases of workers that are known to be dead are void at once.
+    With ``here`` the leases of workers that are known to be dead are void at once. What costs more than a glance is left
+    out unless the look is ``thorough``.
     """
     for row in work.tx.leased(expired_at=steady):
         expire(work, work.step(row.id))
@@ -41,6 +43,8 @@ def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
         for worker in work.tx.holders():
             if worker.name != here.worker and is_dead(worker, host=here.host, boot=here.boot):
                 bury(work, worker)
+    if thorough:
+        sweep(work)
     return wake_due(work)
 
 

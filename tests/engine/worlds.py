@@ -23,7 +23,7 @@ from yamlflow.lookup import Bench
 from yamlflow.outcome import Emitted, Error, Failed, Succeeded, Waiting
 from yamlflow.packages import Loaded, Plans
 from yamlflow.plan import Plan, child_path
-from yamlflow.rows import StepRow
+from yamlflow.rows import StepRow, terms_of
 from yamlflow.runtime import Runtime
 from yamlflow.scheduler import tick
 from yamlflow.spec import package_from
@@ -31,6 +31,7 @@ from yamlflow.store.sqlite import SqliteStore
 from yamlflow.testing import FakeClock
 
 TERMINAL = {"succeeded", "failed", "skipped", "canceled"}
+LOCKS = [["x"], ["y"], ["x", "y"], ["of ${{ run.id }}", "x"]]
 CONDITIONS = ["succeeded", "failed", "skipped", "canceled", "finished", "not_failed", ["failed", "skipped"]]
 
 
@@ -91,6 +92,8 @@ def random_step(rnd: random.Random, *, depth: int) -> dict[str, Any]:
         step["dedup_key"] = rnd.choice(["k1", "k2"])
     if rnd.random() < 0.2:
         step["undo"] = random_undo(rnd)
+    if rnd.random() < 0.25 and "kind" in step:
+        step["locks"] = rnd.choice(LOCKS)
     loop = rnd.random()
     if loop < 0.12:
         items = [rnd.randint(0, 9) for _ in range(rnd.randint(0, 4))]
@@ -109,7 +112,7 @@ def random_undo(rnd: random.Random) -> dict[str, Any]:
     undo = rnd.choice([
         {"kind": "noop"},
         {"kind": "noop", "retry": {"max_attempts": 2, "delay": "5s"}},
-        {"kind": "noop", "for_each": [1, 2]},
+        {"kind": "noop", "for_each": [1, 2], "locks": ["x"]},
         {"kind": "noop", "if": "false"},
         {"steps": [{"kind": "noop", "undo": {"kind": "noop"}}, {"kind": "noop"}], "finally": [{"kind": "noop"}]},
     ])  # fmt: skip
@@ -295,8 +298,27 @@ class World:
         )
         in_flight = sum(row.status == "running" and row.queue == "world/narrow" for row in rows)
         assert in_flight <= 2, self.explain("the queue is wider than it may be")
+        self.check_locks(rows)
         events = self.store.events(self.run.key, limit=10**6)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
+
+    def check_locks(self, rows: list[StepRow]) -> None:
+        """A lock has one holder, who is leased; what waits, waits for a name that somebody else holds."""
+        held = {lock.name: lock for lock in self.store.locks()}
+        with self.store.transaction() as tx:
+            free = tx.free_names()
+            waiting = {step for name in [*held, *free] for step in tx.lock_waiters(name, 1000)}
+        wanted = {row.path: set(terms_of(row).get("locks") or ()) for row in rows if row.phase == "run"}
+        # Of many that wait for a name that was freed only the first are offered again.
+        offered = {name for row in rows if row.status == "ready" and row.parked != "lock"
+                   for name in wanted.get(row.path, ())}  # fmt: skip
+        assert offered >= set(free), self.explain("a step waits for a lock that nobody holds")
+        leased = {row.path for row in rows if row.status == "running" and row.phase == "run"}
+        assert {(name, lock.path) for name, lock in held.items()} == {
+            (name, path) for path in leased for name in wanted[path]
+        }, self.explain(f"{held} are held")
+        parked = {row.id for row in rows if row.parked == "lock"}
+        assert waiting == parked, self.explain(f"{waiting} wait for locks, {parked} are parked for one")
 
     def check_counters(self, row: StepRow, children: list[StepRow]) -> None:
         if row.status in TERMINAL or not children:

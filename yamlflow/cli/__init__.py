@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "artifacts": ("Look", "List the files a run kept, or take one out."),
         "records": ("Look", "Print the records of a collection."),
         "queues": ("Look", "List queues, their limits and what waits in them."),
+        "locks": ("Look", "List locks that steps hold."),
         "workers": ("Look", "List worker processes."),
         "validate": ("Write", "Check packages without running them."),
         "graph": ("Write", "Draw the steps of a package or run."),

@@ -17,13 +17,14 @@ from ..errors import NotAllowed, RunExists, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import CancelStep, Error, Failed, Json, Succeeded, Waiting
 from ..plan import UNDO, Plan
-from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow
+from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
 from ..spec import Queue
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit
 from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
 from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
 from .follow import advance, close, fail_late, settle, take_outcome
+from .locks import give_back
 from .soundness import emitted_error
 from .starts import Start
 from .work import Work
@@ -42,6 +43,7 @@ def transact(
         yield work
         settle(work)
         keep_event_limits(work)
+        give_back(work)
         work.flush()
     if on_event is not None:
         for event in work.told:
@@ -276,7 +278,7 @@ def find_target(work: Work, row: StepRow, name: str) -> StepRow | None:
 
 def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
     """A call may run: it goes to its queue, unless a step with the same ``dedup_key`` speaks for it."""
-    row = work.put(row._replace(dedup_key=outcome.dedup_key))
+    row = work.put(with_terms(row._replace(dedup_key=outcome.dedup_key), locks=list(outcome.locks) or None))
     for other in work.same_key(row):
         if other.phase != "dedup" and other.reason != "duplicate":
             if is_over(other):

@@ -21,6 +21,8 @@ class Admitted:
     """A call may wait in its queue."""
 
     dedup_key: str | None = None
+    #: Names of the locks that it takes when it is leased.
+    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+from ..rows import ArtifactRow, EventRow, HeldLock, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +130,28 @@ class LeaseTransaction(Protocol):
         """Drop workers that are not running and were last seen before a time."""
 
 
+class LockTransaction(Protocol):
+    """Who holds a lock and who waits for one, within one transaction."""
+
+    def take_locks(self, names: Sequence[str], *, run: int, step: int, now: int) -> list[str]:
+        """Take all of some locks for a step; those that are held already, and then none is taken."""
+
+    def free_locks(self, step: int) -> list[str]:
+        """Give back all locks of a step; their names."""
+
+    def await_locks(self, step: int, names: Collection[str], *, priority: int) -> None:
+        """Remember that a step waits for each of some locks."""
+
+    def forget_waits(self, step: int) -> None:
+        """A step waits for no lock any more."""
+
+    def lock_waiters(self, name: str, limit: int) -> list[int]:
+        """The first steps that wait for a lock: highest priority, then oldest."""
+
+    def free_names(self) -> list[str]:
+        """The names that steps wait for although nobody holds them."""
+
+
 class LogTransaction(Protocol):
     """What is written along with a change of status, within the same transaction."""
 
@@ -155,7 +177,7 @@ class LogTransaction(Protocol):
         """Forget a run and all that is its own, in every table."""
 
 
-class Transaction(RunTransaction, LeaseTransaction, LogTransaction, Protocol):
+class Transaction(RunTransaction, LeaseTransaction, LockTransaction, LogTransaction, Protocol):
     """All of them: what ``Store.transaction`` lends."""
 
 
@@ -196,6 +218,9 @@ class Reader(Protocol):
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
         """Each queue with how many steps are ready and in flight."""
+
+    def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
+        """Who holds some locks, or any, by name."""
 
     def workers(self) -> list[WorkerRow]:
         """Every worker that was ever seen and not forgotten."""

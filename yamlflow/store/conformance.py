@@ -19,7 +19,7 @@ import pytest
 
 from ..errors import RunExists
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow, new_step
+from ..rows import ArtifactRow, EventRow, HeldLock, PackageRow, QueueRow, RunRow, StepRow, WorkerRow, new_step
 from .base import Edge, RunFilter, Store
 
 PACKAGE = PackageRow("digest", "pkg", "1", "yamlflow: 1", None, 0)
@@ -298,6 +298,37 @@ class StoreConformance:
         with store.transaction() as tx:
             assert (tx.lowest_rank("q", 0), tx.lowest_rank("q", 1), tx.lowest_rank("other", 0)) == (4, 2, 0)
 
+    # -- locks
+
+    def test_locks_are_taken_all_or_none(self, store: Store) -> None:
+        run = self.add_run(store)
+        one, other = self.add_steps(store, run, 2)
+        with store.transaction() as tx:
+            assert tx.take_locks(["a", "b"], run=run.key, step=one.id, now=5) == []
+            assert tx.take_locks(["b", "c"], run=run.key, step=other.id, now=6) == ["b"]
+        assert store.locks() == [HeldLock(name, "r", 1, one.path, 5, 0) for name in ("a", "b")]
+        assert [lock.name for lock in store.locks(["b", "c"])] == ["b"]
+        with store.transaction() as tx:
+            assert sorted(tx.free_locks(one.id)) == ["a", "b"]
+            assert tx.free_locks(one.id) == []
+            assert tx.take_locks(["b", "c"], run=run.key, step=other.id, now=7) == []
+        assert {(lock.name, lock.path) for lock in store.locks()} == {("b", other.path), ("c", other.path)}
+
+    def test_who_waits_for_a_lock_comes_by_priority_then_by_age(self, store: Store) -> None:
+        run = self.add_run(store)
+        first, second, urgent = self.add_steps(store, run, 3)
+        with store.transaction() as tx:
+            tx.await_locks(second.id, ["a"], priority=0)
+            tx.await_locks(first.id, ["a", "b"], priority=0)
+            tx.await_locks(urgent.id, ["a"], priority=4)
+            assert tx.lock_waiters("a", 2) == [urgent.id, first.id]
+            assert tx.free_names() == ["a", "b"]
+            tx.take_locks(["a"], run=run.key, step=10**6, now=5)
+            assert tx.free_names() == ["b"]
+            tx.forget_waits(first.id)
+            assert tx.free_names() == []
+            assert tx.lock_waiters("a", 9) == [urgent.id, second.id]
+
     # -- what goes along
 
     def test_a_queues_state_is_kept(self, store: Store) -> None:
@@ -373,7 +404,11 @@ class StoreConformance:
             tx.append_events([EventRow(run.key, 1, 5, "log", None, None)])
             tx.put_artifacts([ArtifactRow(run.key, step.id, "a", None, 0, "", "", "", "{}", 5)])
             tx.put_records("pkg", [Record(collection="c", key="k", data={})])
+            tx.take_locks(["held"], run=run.key, step=step.id, now=5)
+            tx.await_locks(step.id, ["wanted"], priority=0)
             tx.remove_run(run.key)
+            assert tx.free_names() == []
+            assert tx.take_locks(["held"], run=other.key, step=kept[0].id, now=5) == []
         assert store.find_run("gone") is None
         assert store.events(run.key) == []
         assert store.artifacts(run.key) == []

@@ -108,7 +108,9 @@ create table locks (name text primary key, run integer not null, step integer no
 without rowid;
 create index locks_by_step on locks (step);
 
-create table lock_waits (name text not null, step integer not null, primary key (name, step)) without rowid;
+create table lock_waits (
+    name text not null, turn integer not null, step integer not null, primary key (name, turn, step)
+) without rowid;
 create index lock_waits_by_step on lock_waits (step);
 
 create table cache (

@@ -16,9 +16,10 @@ from typing import Any
 
 from ..errors import RunExists, StoreGone
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+from ..rows import ArtifactRow, EventRow, HeldLock, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
 from .base import Edge, RunFilter
 from .connection import connect, explained, path_of, prepare
+from .sqlite_locks import SqliteLocks, held_locks
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -74,7 +75,7 @@ BELOW = f"select {STEP} from steps where run = ? and (path = ? or {{range}}) {{l
 LIVE = "and status in ('pending', 'ready', 'running', 'waiting')"
 
 
-class SqliteTransaction:
+class SqliteTransaction(SqliteLocks):
     """One transaction on the store's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -358,6 +359,10 @@ class SqliteStore:
         return [
             (known[name], counts.get((name, "ready"), 0), counts.get((name, "running"), 0)) for name in sorted(known)
         ]
+
+    def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
+        with self._lock, explained(self.url):
+            return held_locks(self._db, names)
 
     def workers(self) -> list[WorkerRow]:
         return [WorkerRow._make(row) for row in self._all("select * from workers order by started_at", ())]

@@ -19,7 +19,7 @@ from .steps import StepView
 MANY = 20
 #: What an event makes of a step's status.
 STATUS = {
-    "step.ready": "ready", "step.opened": "running", "step.leased": "running", "step.retried": "ready",
+    "step.ready": "ready", "step.blocked": "waiting", "step.opened": "running", "step.leased": "running", "step.retried": "ready",
     "step.waiting": "waiting", "step.succeeded": "succeeded", "step.failed": "failed", "step.skipped": "skipped",
     "step.canceled": "canceled", "step.lost": "ready", "step.released": "ready", "step.reopened": "pending",
 }  # fmt: skip
@@ -141,6 +141,8 @@ class Board:
                 entry.note = str(told.get("reason") or "")
             case "step.succeeded":
                 entry.note = ""
+            case "step.blocked":
+                entry.note = f"for lock {', '.join(told.get('locks') or ())}"
             case "step.waiting":
                 entry.note = f"until {told['until']}" if told.get("until") else ""
         if entry.status in ENDED and before not in ENDED:

@@ -91,6 +91,7 @@ def tree_of(
         now=now,
         queues={queue.name: queue for queue in queues_of(reader, now=now)},
         steps_at=lambda paths: reader.steps_at(run.key, paths),
+        locks=reader.locks,
         working=any(worker.alive for worker in workers_of(reader)) if working is None else working,
     )
     return Builder(RunGraph(reader, plans, run), around).view(row, most)
