@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("scheduler", "starting"),
     ("lookup",),
     ("deciding", "attempt"),
+    ("asking",),
     ("worker",),
     ("once",),
     ("client",),

@@ -19,7 +19,7 @@ from .lookup import Bench, Lookup, declared_wrong, known_secrets, process_enviro
 from .outcome import Failed, Json
 from .ports import CancelToken, LogSink, Masking, Ports, forget
 from .rows import RunRow, StepRow
-from .scope import Draws, gathered, resolve_step, scope_for
+from .scope import Draws, gathered, parent_of, resolve_step, scope_for
 from .spec import FanOut, Matrix
 
 
@@ -35,6 +35,8 @@ class Attempt:
     log: LogSink
     #: On the steady clock; None is never.
     deadline: int | None = None
+    #: The durable name of the queue that a child run's steps wait in; None is ``default``.
+    child_queue: str | None = None
     #: The deadline has passed once and the executor was told to stop.
     warned: bool = False
 
@@ -75,7 +77,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     context = StepContext(
         input=given,
         raw_input=given,
-        run=run_info(run),
+        run=run_info(run, parent_of(bench.store, run)),
         step=StepInfo(id=step.id, path=row.path, kind=call.kind, title=step.title, metadata=step.metadata),
         lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0),
         attempt=row.attempt,
@@ -89,7 +91,8 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         keep=lookup.render(dict(step.artifacts)) if step.artifacts else {},
         ports=ports(lookup, token, masking, log, progress),
     )
-    return Attempt(row, run, executor, context, lookup.draws, log, deadline)
+    queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
+    return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
 
 
 def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, progress: Progress) -> Ports:
@@ -132,9 +135,10 @@ def result_for(lookup: Lookup, name: str) -> Json:
     return None if row.result is None else json.loads(row.result)
 
 
-def run_info(run: RunRow) -> RunInfo:
+def run_info(run: RunRow, parent: Json = None) -> RunInfo:
     """What an executor knows of its run."""
     return RunInfo(
         id=run.id, execution=run.execution, name=run.name or run.package, package=run.package, version=run.version,
         metadata=json.loads(run.metadata), started_at=run.started_at or run.created_at,
+        parent=parent,
     )  # fmt: skip

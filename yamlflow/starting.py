@@ -16,6 +16,7 @@ from .errors import InvalidInput, InvalidPackage, Problem, UnknownName, UserErro
 from .inputs import resolve
 from .outcome import Json
 from .packages import Loaded, folder_of, loaded
+from .ports import Limits
 from .rows import RunRow
 from .scope import Draws
 from .store.base import Reader
@@ -160,6 +161,14 @@ def sound(given: Mapping[str, Json] | None, what: str) -> dict[str, Json]:
         return dict(plain(dict(given or {})))
     except NotJson as wrong:
         raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
+
+
+def sound_value(value: Json) -> Json:
+    """A signal's data or a form, as plain JSON of up to 1 MiB. ``InvalidInput`` for what JSON cannot say."""
+    try:
+        return plain(value, limit=Limits().result)
+    except NotJson as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=("data", *wrong.pointer))]) from wrong
 
 
 def check_run_id(id: str) -> None:

@@ -66,7 +66,14 @@ class Followed:
             for key, run in self._now.items():
                 if run.ended_at is None:
                     self._now[key] = self._latest(store, run)
-        return all(run.ended_at is not None for run in self._now.values())
+        if any(run.ended_at is None for run in self._now.values()):
+            return False
+        return not any(self._cleans_up(store, key) for key in self.keys - self._now.keys())
+
+    def _cleans_up(self, store: Store, key: int) -> bool:
+        """Whether a child that ends with its parent has not ended yet: its handlers still run."""
+        run = store.run_at(key)
+        return run is not None and run.ended_at is None and run.on_parent_close == "cancel"
 
     def still(self, steady: int) -> bool:
         """Whether nothing has happened for a while; asked again, not before another while."""

@@ -46,7 +46,15 @@ def start(work: Work, row: StepRow) -> None:
     elif node.group is not None:
         open_group(work, row, timeout=None)
     else:
-        offer(work, row, phase="run", queue=node.queue)
+        offer(work, row, phase="run", queue=queue_for(work, row, node))
+
+
+def queue_for(work: Work, row: StepRow, node: Node) -> str:
+    """Where a call waits: its own queue, or, when nobody names one, the queue that its run was started with."""
+    run = work.run(row.run)
+    if run.queue is None or node.inherited_queue is not None or node.queue == ENGINE_QUEUE:
+        return node.queue
+    return node.queue if work.plan(row.run).package.defaults.queue is not None else run.queue
 
 
 def offer(work: Work, row: StepRow, *, phase: str, queue: str, at: int | None = None) -> StepRow:

@@ -38,7 +38,9 @@ class Work:
         #: Steps that had locks and are not leased any more, and steps that do not wait for one any more.
         self.unlocked: list[int] = []
         self.unparked: list[int] = []
-        self._plan_of = plan_of
+        #: Runs that ended and whose meaning for other runs is not drawn yet.
+        self.closed: list[int] = []
+        self.plan_of = plan_of
         self._runs: dict[int, RunRow] = {}
         self._steps: dict[int, StepRow] = {}
         self._paths: dict[tuple[int, str], int] = {}
@@ -66,7 +68,7 @@ class Work:
         self._dirty_runs[row.key] = None
 
     def plan(self, run: int) -> Plan:
-        return self._plan_of(self.run(run).digest)
+        return self.plan_of(self.run(run).digest)
 
     # -- steps
 
