@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from yamlflow.runtime import Runtime
+
 from .conftest import Cli, Write
 
 WAITS = """
@@ -17,10 +19,16 @@ outputs: {n: "${{ steps.go.result.n }}", days: "${{ steps.ask.result.form.days }
 """
 
 
+def work() -> None:
+    """What a worker does until there is nothing more to do."""
+    with Runtime("sqlite:///.yamlflow/yamlflow.db", max_workers=4) as runtime:
+        runtime.run_until_idle()
+
+
 def begun(cli: Cli, write: Write) -> None:
     write("waits.yaml", WAITS)
     assert cli("start", "waits.yaml", "--run-id", "w").status == 0
-    assert cli("worker", "--max-cycles", "6", "-q").status == 0
+    work()
 
 
 def test_a_signal_and_an_answer_let_a_run_end(cli: Cli, write: Write) -> None:
@@ -28,7 +36,7 @@ def test_a_signal_and_an_answer_let_a_run_end(cli: Cli, write: Write) -> None:
     assert 'waits for the signal "go": `yamlflow signal w go` sends it' in cli("show", "w").out
     sent = cli("signal", "w", "go", "--data", '{"n": 5}')
     assert (sent.status, sent.out) == (0, "signal go was sent to run w\n")
-    assert cli("worker", "--max-cycles", "6", "-q").status == 0
+    work()
     assert "asks: Ship it? (`yamlflow approve w ask`)" in cli("show", "w").out
     answered = cli("approve", "w", "--set", "days=7", "--comment", "fine")
     assert (answered.status, answered.out) == (0, "step ask of run w was approved\n")
@@ -73,7 +81,7 @@ def test_a_signal_may_start_the_run_it_is_for(cli: Cli, write: Write) -> None:
     write("data.yaml", "n: 9\n")
     sent = cli("signal", "fresh", "go", "--data-file", "data.yaml", "--start", "waits.yaml")
     assert (sent.status, sent.out) == (0, "signal go was sent to run fresh\n")
-    assert cli("worker", "--max-cycles", "6", "-q").status == 0
+    work()
     assert json.loads(cli("result", "fresh", "go").out) == {"n": 9}
 
 
@@ -81,7 +89,7 @@ def test_several_questions_must_be_told_apart(cli: Cli, write: Write) -> None:
     write("two.yaml", "yamlflow: 1\nname: two\nsteps: {a: {kind: approval}, b: {kind: approval}}\n")
     cli("start", "two.yaml", "--run-id", "t")
     assert 'no step of run "t" asks just now' in cli("approve", "t").err
-    cli("worker", "--max-cycles", "4", "-q")
+    work()
     refused = cli("approve", "t")
     assert (refused.status, '2 steps of run "t" ask: a, b' in refused.err) == (2, True)
     assert cli("approve", "t", "b", "--reject").out == "step b of run t was rejected\n"
