@@ -276,6 +276,23 @@ def test_a_lock_lets_no_update_get_lost(runtime: Make) -> None:
     assert outputs(runtime(), "locks", {"steps": 12}) == {"total": 12}
 
 
+def test_a_second_count_counts_only_what_has_changed(runtime: Make, tmp_path: Path) -> None:
+    one = runtime()
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.txt").write_text(f"{name}\n")
+    given = {"files": f"{folder}/*.txt"}
+    assert outputs(one, "cache", given) == {"files": 2, "lines": 2}
+    (folder / "b.txt").write_text("b\nb\nb\n")
+    run = play(one, ROOT / "workflows" / "cache.yaml", given)
+    assert one.result(run.id) == {"files": 2, "lines": 4}
+    taken = {
+        event.kind: event.step for event in one.store.events(run.key) if event.kind in ("step.cached", "step.uncached")
+    }
+    assert taken == {"step.cached": "count[0]", "step.uncached": "count[1]"}
+
+
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
 

@@ -11,7 +11,7 @@ from .spec import Call, Group, Package, Step
 KINDS = frozenset[str]()
 #: Keys of a package and of a step that this version does not act on.
 PACKAGE_KEYS = ("schedule", "retention")
-STEP_KEYS = ("cache",)
+STEP_KEYS: tuple[str, ...] = ()
 
 
 def refusals(package: Package) -> Iterator[Problem]:

@@ -28,6 +28,8 @@ EVENTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "step.ready": ("debug", "a call waits in its queue", "-"),
         "step.opened": ("debug", "a group or loop let its children begin", "children"),
         "step.blocked": ("debug", "a lock that the step needs is held, and it waits for it", "locks"),
+        "step.cached": ("info", "a kept result was taken instead of running", "key, run, execution, step, at"),
+        "step.uncached": ("debug", "no kept result was taken, or the step's own is not kept", "key, reason"),
         "step.leased": ("debug", "a worker took the step", "worker, attempt, epoch"),
         "step.progress": ("debug", "the step said how far it is", "done, total, message"),
         "step.retried": ("warning", "an attempt failed and another one follows", "code, message, attempt, at"),

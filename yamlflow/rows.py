@@ -55,6 +55,8 @@ class RunRow(NamedTuple):
     slot: str | None = None
     #: The durable name of the queue in which steps wait that name none; None is ``default``.
     queue: str | None = None
+    #: It takes no kept results; those it computes are kept.
+    uncached: int = 0
 
 
 class StepRow(NamedTuple):
@@ -134,7 +136,7 @@ class StepRow(NamedTuple):
     awaits: str | None = None
     #: JSON of what it waits for, or has waited for: a prompt and form, a child run, a continuation's inputs.
     wait: str | None = None
-    #: JSON of what is settled about it: by its gate ``{locks: [name], cache: {key, ttl}}``, and of a group ``undo`` once
+    #: JSON of what is settled about it: by its gate ``{locks: [name], cache: {key, ttl}}``, of a group ``undo`` once
     #: a step that can be undone was emitted below it, and ``then``, the stage that follows its undo.
     terms: str | None = None
 

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .engine.cache import drop_expired
 from .engine.commands import expire, wake
 from .engine.follow import settle
 from .engine.locks import sweep
@@ -45,6 +46,7 @@ def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = 
                 bury(work, worker)
     if thorough:
         sweep(work)
+        drop_expired(work)
     return wake_due(work)
 
 

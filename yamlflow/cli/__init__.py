@@ -59,6 +59,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "schema": ("Write", "Print the language's JSON Schema for editors."),
         "init": ("Write", "Make a small project to begin with."),
         "prune": ("Keep", "Remove runs that ended long ago."),
+        "cache": ("Keep", "List results that are kept for later runs, or forget some."),
         "db": ("Keep", "Look after the store: status, migrate, check, backup, vacuum."),
         "doctor": ("Keep", "Check this machine, the store and the plugins."),
     }

@@ -147,8 +147,7 @@ def _by_name(keys: Mapping[str, str], sentences: Mapping[str, str] | None = None
 _OF_STEPS = _by_name(_STEP_KEYS, _STEP_SENTENCES)
 #: By level, keys of the language that this version refuses: to send anybody there would lead nowhere.
 NOT_YET: Mapping[str, frozenset[str]] = {
-    "": frozenset({"schedule", "concurrency", "retention", "cache"}),
-    **dict.fromkeys(("step", "list_step", "undo", "kind"), frozenset({"cache"})),
+    "": frozenset({"schedule", "retention"}),
 }
 #: An id of a step, as it may stand where a key is expected.
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

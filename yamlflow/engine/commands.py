@@ -20,6 +20,7 @@ from ..plan import UNDO, Plan
 from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
+from .cache import take_kept, unkept
 from .decisions import (
     Admitted,
     Expanded,
@@ -109,8 +110,9 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         case Admitted():
             admit(work, row, outcome)
         case Opened():
-            scope = None if outcome.scope is None else json.dumps(outcome.scope)
-            open_group(work, row, timeout=outcome.timeout, scope=scope)
+            if outcome.cache is None or not take_kept(work, row, outcome.cache):
+                scope = None if outcome.scope is None else json.dumps(outcome.scope)
+                open_group(work, work.step(row.id), timeout=outcome.timeout, scope=scope)
         case Expanded():
             open_loop(work, row, outcome.children)
         case Rendered():
@@ -146,6 +148,8 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded, sending: Sent | None =
     if sending is not None and (wrong := sent(work, row, sending)) is not None:
         fail(work, row, Failed(error=wrong))
         return
+    if outcome.artifacts or outcome.emitted:
+        row = unkept(work, row, "it kept files" if outcome.artifacts else "it emitted steps")
     keep_artifacts(work, row, outcome.artifacts)
     if outcome.records:
         work.tx.put_records(
@@ -243,6 +247,9 @@ def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
             else:
                 work.put(moved(row, "wait", phase="dedup", worker=None, leased_until=None))
             return
+    if outcome.cache is not None and take_kept(work, row, outcome.cache):
+        return
+    row = work.step(row.id)
     offer(work, row, phase="run", queue=queue_for(work, row, work.node(row)))
 
 

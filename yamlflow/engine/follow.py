@@ -16,6 +16,7 @@ from ..plan import ENGINE_QUEUE, Node, child_path
 from ..rows import StepRow, terms_of, with_terms
 from ..spec import Group, Repeat
 from .begin import make_due, offer, open_group, start
+from .cache import keep_result
 from .ends import CONTINUED, cancel_children, end, finish, is_forced, skip
 from .runs import close_runs
 from .undo import begin_next, take_back
@@ -34,8 +35,10 @@ def settle(work: Work) -> None:
 
 
 def after_end(work: Work, row: StepRow) -> None:
-    """One ended step: those that need it, its duplicates, and what it belongs to."""
+    """One ended step: its result, those that need it, its duplicates, and what it belongs to."""
     node = work.node(row)
+    if row.terms is not None:
+        keep_result(work, row)
     ends = lifecycle.counts_as(row, node)
     if row.dedup_key is not None:
         release_duplicates(work, row)

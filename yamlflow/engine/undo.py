@@ -7,14 +7,17 @@ for each step however many there are. What runs is shielded like any handler.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from ..lifecycle import moved
 from ..plan import UNDO, Node
 from ..rows import StepRow, terms_of, with_terms
 from .begin import start
+from .cache import forget_kept
 from .work import Work
 
 #: Reasons of a success that was somebody else's work.
-BORROWED = frozenset({"duplicate"})
+BORROWED = frozenset({"duplicate", "cached"})
 
 
 def take_back(work: Work, row: StepRow, node: Node, *, then: str) -> bool:
@@ -50,11 +53,20 @@ def undoable(work: Work, group: StepRow, node: Node) -> list[StepRow]:
     if not work.plan(group.run).undoes(node.group) and not terms_of(group).get("undo"):
         return []
     rows = work.below(group.run, group.path)
+    by_id = {row.id: row for row in rows}
     tried = {row.path for row in rows if row.path.endswith(UNDO)}
     # What handlers did stays, and so does what was undone: a group that ended before has taken its own steps back.
     inside = [row for row in rows if row.id != group.id and "@" not in row.path[len(group.path) :]]
     done = [row for row in inside if row.path + UNDO not in tried and is_done(work, row)]
+    forget_kept(work, {each.id: each for row in done for each in around(row, by_id)}.values())
     return sorted(done, key=lambda row: row.ended or 0, reverse=True)
+
+
+def around(row: StepRow | None, by_id: Mapping[int, StepRow]) -> Iterator[StepRow]:
+    """A step and the groups around it, as far as they are among some rows."""
+    while row is not None:
+        yield row
+        row = None if row.parent is None else by_id.get(row.parent)
 
 
 def is_done(work: Work, row: StepRow) -> bool:

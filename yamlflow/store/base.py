@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, HeldLock, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
+from ..rows import (
+    ArtifactRow,
+    CacheRow,
+    EventRow,
+    HeldLock,
+    PackageRow,
+    QueueRow,
+    RunRow,
+    SignalRow,
+    StepRow,
+    WorkerRow,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +163,22 @@ class LockTransaction(Protocol):
         """The names that steps wait for although nobody holds them."""
 
 
+class CacheTransaction(Protocol):
+    """Results that are kept for later runs, within one transaction."""
+
+    def kept(self, package: str, step: str, key: str) -> CacheRow | None:
+        """The result that is kept for a step (a path without keys) under a key, also when it has expired."""
+
+    def keep(self, row: CacheRow) -> None:
+        """Keep a result; one that was kept under the same key goes."""
+
+    def forget_kept(self, *, package: str | None = None, step: str | None = None, key: str | None = None) -> int:
+        """Forget kept results, all of them or those named; how many."""
+
+    def drop_expired(self, now: int, limit: int) -> int:
+        """Forget up to ``limit`` kept results that have expired; how many."""
+
+
 class LogTransaction(Protocol):
     """What is written along with a change of status, within the same transaction."""
 
@@ -202,7 +229,9 @@ class MessageTransaction(Protocol):
         """The first started of the runs of a slot that are ``pending`` or ``running``."""
 
 
-class Transaction(RunTransaction, LeaseTransaction, LockTransaction, LogTransaction, MessageTransaction, Protocol):
+class Transaction(
+    RunTransaction, LeaseTransaction, LockTransaction, CacheTransaction, LogTransaction, MessageTransaction, Protocol
+):
     """All of them: what ``Store.transaction`` lends."""
 
 
@@ -255,6 +284,11 @@ class Reader(Protocol):
 
     def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
         """Who holds some locks, or any, by name."""
+
+    def cached(
+        self, *, package: str | None = None, step: str | None = None, key: str | None = None, limit: int = 1000
+    ) -> list[CacheRow]:
+        """Kept results, newest first; those that expired and were not dropped yet included."""
 
     def workers(self) -> list[WorkerRow]:
         """Every worker that was ever seen and not forgotten."""

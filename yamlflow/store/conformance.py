@@ -21,6 +21,7 @@ from ..errors import RunExists
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
+    CacheRow,
     EventRow,
     HeldLock,
     PackageRow,
@@ -418,6 +419,45 @@ class StoreConformance:
             tx.forget_waits(first.id)
             assert tx.free_names() == []
             assert tx.lock_waiters("a", 9) == [urgent.id, second.id]
+
+    # -- kept results
+
+    def test_the_last_result_of_a_key_is_kept(self, store: Store) -> None:
+        row = CacheRow("pkg", "a[]/b", "k", "1", "r", 1, "a[0]/b", 5, None)
+        with store.transaction() as tx:
+            tx.keep(row)
+            tx.keep(row._replace(result="2", run_id="s"))
+            assert tx.kept("pkg", "a[]/b", "k") == row._replace(result="2", run_id="s")
+            assert tx.kept("pkg", "a[]/b", "other") is None
+            assert tx.kept("other", "a[]/b", "k") is None
+        assert store.cached() == [row._replace(result="2", run_id="s")]
+
+    def test_kept_results_are_forgotten_by_what_they_are_of(self, store: Store) -> None:
+        rows = [
+            CacheRow(package, step, key, "1", "r", 1, step, 5, None)
+            for package in ("p", "q")
+            for step in ("a", "b")
+            for key in ("k", "l")
+        ]
+        with store.transaction() as tx:
+            for row in rows:
+                tx.keep(row)
+            assert tx.forget_kept(package="p", step="a", key="k") == 1
+            assert tx.forget_kept(package="p", step="a") == 1
+            assert tx.forget_kept(package="p") == 2
+        assert store.cached() == rows[4:]
+        assert store.cached(step="b", key="l") == [rows[7]]
+        assert store.cached(limit=1) == [rows[4]]
+        with store.transaction() as tx:
+            assert (tx.forget_kept(), tx.forget_kept()) == (4, 0)
+
+    def test_kept_results_are_dropped_when_their_time_is_over(self, store: Store) -> None:
+        rows = [CacheRow("p", "a", str(at), "1", "r", 1, "a", 5, at) for at in (10, 20, 30)]
+        with store.transaction() as tx:
+            for row in (*rows, rows[0]._replace(key="ever", expires_at=None)):
+                tx.keep(row)
+            assert (tx.drop_expired(20, 1), tx.drop_expired(20, 9), tx.drop_expired(20, 9)) == (1, 1, 0)
+        assert {row.key for row in store.cached()} == {"30", "ever"}
 
     # -- what goes along
 

@@ -1,4 +1,4 @@
-"""Locks and kept results in the SQLite store: who holds a name, who waits for it, and what was computed before."""
+"""Locks in the SQLite store: who holds a name, and who waits for it."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Board:
             case "step.canceled":
                 entry.note = str(told.get("reason") or "")
             case "step.succeeded":
-                entry.note = ""
+                entry.note = "from the cache" if told.get("reason") == "cached" else ""
             case "step.blocked":
                 entry.note = f"for lock {', '.join(told.get('locks') or ())}"
             case "step.waiting":

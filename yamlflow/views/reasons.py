@@ -41,6 +41,8 @@ def why(row: StepRow, node: Node | None, around: Surroundings) -> str | None:
             return "being canceled" if row.cancel is not None else None
         case "waiting":
             return why_waiting(row, around)
+        case "succeeded" if row.reason == "cached":
+            return why_cached(row)
         case "skipped":
             return why_skipped(row, node, around)
         case "canceled":
@@ -113,6 +115,13 @@ def holder(lock: HeldLock, run: RunRow) -> str:
     if (lock.run_id, lock.execution) == (run.id, run.execution):
         return lock.path
     return f"{lock.run_id}{f'@{lock.execution}' if lock.execution > 1 else ''}/{lock.path}"
+
+
+def why_cached(row: StepRow) -> str:
+    """Which run computed what the step took."""
+    source = terms_of(row)["cache"]["from"]
+    run = source["run"] if source["execution"] == 1 else f"{source['run']}@{source['execution']}"
+    return f"taken from the cache: {run}/{source['step']} of {source['at']}"
 
 
 def why_waiting(row: StepRow, around: Surroundings) -> str | None:
