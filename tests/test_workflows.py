@@ -278,18 +278,18 @@ def test_a_lock_lets_no_update_get_lost(runtime: Make) -> None:
 
 def test_a_second_count_counts_only_what_has_changed(runtime: Make, tmp_path: Path) -> None:
     one = runtime()
-    folder = tmp_path / "texts"
-    folder.mkdir()
+    package = tmp_path / "here" / "cache.yaml"
+    package.parent.mkdir()
+    package.write_text((ROOT / "workflows" / "cache.yaml").read_text())
     for name in ("a", "b"):
-        (folder / f"{name}.txt").write_text(f"{name}\n")
-    given = {"files": f"{folder}/*.txt"}
-    assert outputs(one, "cache", given) == {"files": 2, "lines": 2}
-    (folder / "b.txt").write_text("b\nb\nb\n")
-    run = play(one, ROOT / "workflows" / "cache.yaml", given)
+        (package.parent / f"{name}.txt").write_text(f"{name}\n")
+    run = play(one, package, {"files": "*.txt"})
+    assert one.result(run.id) == {"files": 2, "lines": 2}
+    (package.parent / "b.txt").write_text("b\nb\nb\n")
+    run = play(one, package, {"files": "*.txt"})
     assert one.result(run.id) == {"files": 2, "lines": 4}
-    taken = {
-        event.kind: event.step for event in one.store.events(run.key) if event.kind in ("step.cached", "step.uncached")
-    }
+    kinds = ("step.cached", "step.uncached")
+    taken = {event.kind: event.step for event in one.store.events(run.key) if event.kind in kinds}
     assert taken == {"step.cached": "count[0]", "step.uncached": "count[1]"}
 
 
