@@ -92,6 +92,8 @@ def random_step(rnd: random.Random, *, depth: int) -> dict[str, Any]:
         step["dedup_key"] = rnd.choice(["k1", "k2"])
     if rnd.random() < 0.2:
         step["undo"] = random_undo(rnd)
+    if rnd.random() < 0.1:
+        step["cache"] = {"key": rnd.choice(["same", "${{ run.id }}"]), "ttl": "2m"}
     if rnd.random() < 0.25 and "kind" in step:
         step["locks"] = rnd.choice(LOCKS)
     loop = rnd.random()
@@ -447,7 +449,7 @@ def tolerated(node: Any, total: int) -> int:
 def is_done(world: World, row: StepRow) -> bool:
     """Whether a step did something of its own: succeeded, or emitted and saw what it emitted fail."""
     node = world.bench_node(row)
-    if node.loop is not None or row.reason == "duplicate":
+    if node.loop is not None or row.reason in ("duplicate", "cached"):
         return False
     return row.status == "succeeded" or (bool(row.children) and node.call is not None and row.result is not None)
 

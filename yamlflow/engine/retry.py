@@ -27,13 +27,13 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     target = work.at(run.key, path)
     if target is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    refuse_handlers(path)
     if target.reason == "race":
         raise NotAllowed(f'step "{path}" lost a race that another step won; it cannot be retried')
     if target.status not in FAILED:
         name = f'step "{path}"' if path else f'run "{run.id}"'
         stands = f"has ended {target.status}" if is_over(target) else f"is {target.status}"
         raise NotAllowed(f"{name} {stands}; only what failed or was canceled can be retried")
-    refuse_handlers(path)
     refuse_if_full(work, run)
     reopened: dict[int, StepRow] = {}
     mark(work, target, reopened)

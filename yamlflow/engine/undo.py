@@ -52,7 +52,9 @@ def undoable(work: Work, group: StepRow, node: Node) -> list[StepRow]:
     assert node.group is not None
     if not work.plan(group.run).undoes(node.group) and not terms_of(group).get("undo"):
         return []
-    rows = work.below(group.run, group.path)
+    work.flush()
+    # Looked through, not kept in memory: there may be many, and few are changed.
+    rows = work.tx.below(group.run, group.path)
     by_id = {row.id: row for row in rows}
     tried = {row.path for row in rows if row.path.endswith(UNDO)}
     # What handlers did stays, and so does what was undone: a group that ended before has taken its own steps back.
