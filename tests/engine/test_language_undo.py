@@ -372,6 +372,20 @@ def test_emitted_steps_are_undone_and_so_is_their_emitter(stage: Stage, detached
     assert stage.result("g/e/one@undo") == "mine"
 
 
+def test_an_emitted_step_is_undone_in_a_package_that_declares_no_undo(stage: Stage) -> None:
+    inner = {"steps": {"x": {"kind": "ok", "undo": {"kind": "ok"}}, "y": {"kind": "ok"}}}
+    stage.start("steps: [{id: g, steps: {e: {kind: emit}}}, {id: z, kind: bad}]")
+    stage.lease()
+    stage.end("g/e", Succeeded(emitted=(Emitted(key="one", definition=inner),)))
+    assert stage.finish() == "failed"
+    assert undone(stage) == ["g/e/one/x"]
+    assert stage.row("g/e/one/x@undo").parent == stage.row("").id
+    stage.ran.clear()
+    assert set(stage.runtime.retry(stage.run_id)) == {"g/e/one/x", "z"}
+    assert stage.finish() == "failed"
+    assert stage.ran == ["g/e/one/x", "z", "g/e/one/x@undo"]
+
+
 def test_what_an_undo_emits_detached_is_still_its_own(stage: Stage) -> None:
     assert stage.play("""
         steps:
