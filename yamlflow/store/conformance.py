@@ -536,9 +536,12 @@ class StoreConformance:
             tx.put_records("pkg", [Record(collection="c", key="k", data={})])
             tx.take_locks(["held"], run=run.key, step=step.id, now=5)
             tx.await_locks(step.id, ["wanted"], priority=0)
+            for row in (run, other):
+                tx.keep(CacheRow("pkg", "a", row.id, "1", row.id, row.execution, "a", 5, None))
             tx.remove_run(run.key)
             assert tx.free_names() == []
             assert tx.take_locks(["held"], run=other.key, step=kept[0].id, now=5) == []
+        assert [row.run_id for row in store.cached()] == ["stays"]
         assert store.find_run("gone") is None
         assert store.events(run.key) == []
         assert store.artifacts(run.key) == []

@@ -120,6 +120,7 @@ create table cache (
     execution integer not null, path text not null, created_at integer not null, expires_at integer,
     primary key (package, step, key)
 ) without rowid;
+create index cache_by_run on cache (run_id, execution);
 create index cache_expiring on cache (expires_at) where expires_at is not null;
 
 create table schedules (

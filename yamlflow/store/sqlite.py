@@ -30,7 +30,7 @@ from ..rows import (
 )
 from .base import Edge, RunFilter
 from .connection import connect, explained, path_of, prepare
-from .sqlite_cache import SqliteCache, all_kept
+from .sqlite_cache import FORGET_OF_RUN, SqliteCache, all_kept
 from .sqlite_locks import SqliteLocks, held_locks
 from .sqlite_messages import SIGNALS, MessageStatements
 
@@ -242,6 +242,7 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements):
         self._db.execute("delete from lock_waits where step in (select id from steps where run = ?)", (key,))
         for table in ("artifacts", "events", "signals", "locks", "steps"):
             self._db.execute(f"delete from {table} where run = ?", (key,))
+        self._db.execute(FORGET_OF_RUN, (key,))
         digest = self._db.execute("select digest from runs where key = ?", (key,)).fetchone()
         self._db.execute("delete from runs where key = ?", (key,))
         if digest:
