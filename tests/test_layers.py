@@ -17,9 +17,10 @@ from .conftest import ROOT
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
-    ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle coming",),
+    ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle",),
     (
         "document",
+        "cron",
         "store projections",
         "context ports artifacts logs speech folders executors",
         "project",
@@ -29,7 +30,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope",),
     ("engine",),
-    ("scheduler", "starting"),
+    ("scheduler", "starting", "removal"),
+    ("timetable", "counts"),
+    ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
     ("asking",),
@@ -38,7 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("runtime",),
     ("views",),
-    ("cli", "testing"),
+    ("testing",),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 #: What the pure line may not import: all that reads the world.

@@ -13,6 +13,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from .engine.retry import retry
 from .engine.starts import IfExists, Start
 from .engine.work import Work
 from .errors import StartRefused, UnknownName
+from .keeping import Keeping
 from .outcome import Json
 from .packages import Loaded, Plans
 from .ports import ArtifactStore
@@ -37,7 +39,7 @@ from .store.sqlite import SqliteStore
 from .template import Expressions
 
 
-class Client:
+class Client(Keeping):
     """A store, and the commands on it.
 
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
@@ -93,7 +95,7 @@ class Client:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def transaction(self) -> Any:
+    def transaction(self) -> AbstractContextManager[Work]:
         """One transaction of the engine on this store."""
         return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
 
@@ -155,7 +157,7 @@ class Client:
     def signal(
         self, run_id: str, name: str, data: Json = None, *, sender: str | None = None, key: str | None = None
     ) -> bool:
-        """Send a signal to a run's newest execution; False when it has had one of that ``key``.
+        """Send a signal to a run's newest execution; False when it, or one before it, has had one of that ``key``.
 
         ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
         fit what its package declares. Once this returns the signal is durable.
@@ -178,6 +180,8 @@ class Client:
     ) -> RunRow:
         """Send a signal to a run, started in the same transaction when no live one has this id; the run.
 
+        A signal of a ``key`` that a run of this id has had, also one that has ended, is not sent again.
+
         ``options`` are those of ``start``.
         """
         value = sound_value(data)
@@ -186,6 +190,8 @@ class Client:
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
         with self.transaction() as work:
             known = work.tx.find_run(run_id)
+            if known is not None and key is not None and work.tx.has_signal(run_id, key):
+                return work.run(known.key)
             run = (
                 work.run(known.key) if known is not None and known.ended_at is None else commands.start(work, wanted)[0]
             )

@@ -23,11 +23,13 @@ from .plan import Layer, Node, ancestors, parent_path, shape
 from .plugins import Plugins
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
+from .removal import Remover
 from .rows import RunRow, StepRow
 from .scope import Draws, Place, plan_node, scope_for
 from .starting import Shelf
 from .store.base import Store
 from .template import Expressions, TemplateError
+from .timetable import Timetable
 from .values import NotJson
 
 #: What a process gets of the worker's own environment.
@@ -52,6 +54,10 @@ class Bench:
     secret: Callable[[str], str | None]
     #: The packages that steps can start as runs.
     shelf: Shelf
+    #: Removes runs that need not be kept any more.
+    remover: Remover
+    #: The schedules that this process looks after; None for none.
+    timetable: Timetable | None = None
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
     #: The worker's own environment.

@@ -18,7 +18,8 @@ from typing import Any
 
 from . import document
 from .client import Client
-from .clock import Clock
+from .clock import Clock, WallClock
+from .engine.retention import declare_retention, retention_of
 from .errors import PluginError, UserError
 from .executors import Executor, executor_of
 from .guard import Guard
@@ -32,6 +33,7 @@ from .secrets import Secrets
 from .starting import Finder, check_run_id
 from .store.base import Store
 from .template import Expressions
+from .timetable import Timetable
 from .worker import Cycle, Settings, Worker
 
 
@@ -41,7 +43,7 @@ class Runtime(Client):
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
     the end) or a ``Store``. ``max_workers`` are calls at once, ``poll_interval`` and ``lease_duration`` seconds.
     ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and projections (beside the store's
-    file unless said otherwise).
+    file unless said otherwise). ``schedules`` are packages whose ``schedule`` this runtime acts on while it works.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Runtime(Client):
         limits: Limits = Limits(),
         on_event: Callable[[EventRow], None] | None = None,
         find: Finder | None = None,
+        schedules: Sequence[str | Loaded] = (),
     ) -> None:
         if max_workers < 1:
             raise UserError("max_workers must be at least 1")
@@ -81,11 +84,15 @@ class Runtime(Client):
         self._worker: Worker | None = None
         self._secrets = Secrets(Path.cwd(), self.plugins.secret)
         self._guard: ProcessGuard = Guard()
+        self.timetable = Timetable(self.store, self.shelf, clock=clock or WallClock(), transaction=self.transaction)
         self.bench = Bench(
             store=self.store, plans=self.plans, plugins=self.plugins, expressions=self.expressions, clock=self.clock,
             artifacts=self.artifacts, projections=self.projections, guard=self._guard, home=self.home,
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
+            remover=self.remover, timetable=self.timetable,
         )  # fmt: skip
+        for each in schedules:
+            self.schedule(each)
 
     def close(self) -> None:
         """Give back what is in hand and close the store."""
@@ -104,11 +111,26 @@ class Runtime(Client):
         """Make a package or an executor known. An error when its name or kind is taken."""
         if isinstance(thing, Loaded):
             super().register(thing)
+            self.declare(thing)
             return
         executor = executor_of(thing)
         if executor is None:
             raise PluginError(f"{thing!r} is neither a package nor a function declared with @executor")
         self._register_executor(executor)
+
+    def declare(self, one: Loaded) -> None:
+        """The newest declaration of ``retention`` is that of the package which was loaded last."""
+        wanted = retention_of(one.plan)
+        known = {row.package: row for row in self.store.retentions()}
+        if known.get(wanted.package, wanted._replace(finished=None, continued=None)) != wanted:
+            with self.transaction() as work:
+                declare_retention(work, one.plan)
+
+    def schedule(self, package: str | Loaded) -> None:
+        """Act on a package's ``schedule`` from now on, while this runtime works. ``InvalidPackage``, ``UnknownName``."""
+        one = self.package(package) if isinstance(package, str) else package
+        self.plans.add(one)
+        self.timetable.add(one)
 
     def _register_executor(self, executor: Executor) -> None:
         if executor.kind in self.plugins.executors:

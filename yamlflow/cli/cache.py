@@ -53,8 +53,9 @@ def cache(
         click.echo("no result is kept", err=True)
     else:
         rows = [
-            (row.package, row.step, short(row.key, 40), f"{row.run_id}/{row.path}", date_time(row.created_at),
-             "-" if row.expires_at is None else date_time(row.expires_at), f"{len(row.result)} bytes")
+            (row.package, row.step, short(row.key, 40), f"{row.run_id}/{row.path}" if row.run_id else "(removed)",
+             date_time(row.created_at), "-" if row.expires_at is None else date_time(row.expires_at),
+             f"{len(row.result)} bytes")
             for row in kept
         ]  # fmt: skip
         click.echo(table(rows, ("PACKAGE", "STEP", "KEY", "COMPUTED BY", "AT", "UNTIL", "SIZE")))

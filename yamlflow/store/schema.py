@@ -91,7 +91,8 @@ alter table runs add column uncached integer not null default 0;
 create index runs_children on runs (parent_run) where parent_run is not null and ended_at is null;
 create index runs_by_parent on runs (parent_run, key) where parent_run is not null;
 create index runs_slot on runs (slot, status, key) where slot is not null and ended_at is null;
-create index runs_ended on runs (package, ended_at) where ended_at is not null;
+create index runs_ended on runs (package, status, ended_at) where ended_at is not null;
+create index runs_by_digest on runs (digest);
 
 alter table steps add column awaits text;
 alter table steps add column wait text;
@@ -100,11 +101,11 @@ create index steps_awaiting on steps (run, awaits, started_at, id) where awaits 
 
 create table signals (
     seq integer primary key autoincrement, run integer not null, name text not null, data text not null, sender text,
-    key text, at integer not null, taken_by integer
+    key text, at integer not null, taken_by integer, run_id text
 );
 create index signals_by_run on signals (run, seq);
 create index signals_unread on signals (run, name, seq) where taken_by is null;
-create unique index signals_once on signals (run, key) where key is not null;
+create unique index signals_once on signals (run_id, key) where key is not null;
 
 create table locks (name text primary key, run integer not null, step integer not null, since integer not null)
 without rowid;
@@ -120,15 +121,18 @@ create table cache (
     execution integer not null, path text not null, created_at integer not null, expires_at integer,
     primary key (package, step, key)
 ) without rowid;
-create index cache_by_run on cache (run_id, execution);
 create index cache_expiring on cache (expires_at) where expires_at is not null;
+create index cache_by_run on cache (run_id, execution);
 
 create table schedules (
     package text not null, entry integer not null, cron text not null, timezone text not null, next_at integer,
-    last_at integer, primary key (package, entry)
+    last_at integer, last_run text, note text, primary key (package, entry)
 ) without rowid;
 
 create table retentions (package text primary key, finished integer, continued integer) without rowid;
+
+create table removals (run integer primary key, at integer not null);
+create index removals_due on removals (at, run);
 """
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (

@@ -10,7 +10,6 @@ from ..rows import CacheRow
 COLUMNS = ", ".join(CacheRow._fields)
 KEPT = f"select {COLUMNS} from cache where package = ? and step = ? and key = ?"
 KEEP = f"insert or replace into cache ({COLUMNS}) values ({', '.join('?' * len(CacheRow._fields))})"
-FORGET_OF_RUN = "delete from cache where (run_id, execution) = (select id, execution from runs where key = ?)"
 DROP_EXPIRED = """
 delete from cache where (package, step, key) in (
     select package, step, key from cache where expires_at is not null and expires_at <= ? limit ?

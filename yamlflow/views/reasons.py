@@ -120,6 +120,8 @@ def holder(lock: HeldLock, run: RunRow) -> str:
 def why_cached(row: StepRow) -> str:
     """Which run computed what the step took."""
     source = terms_of(row)["cache"]["from"]
+    if not source["run"]:
+        return f"taken from the cache: of {source['at']}, of a run that is removed"
     run = source["run"] if source["execution"] == 1 else f"{source['run']}@{source['execution']}"
     return f"taken from the cache: {run}/{source['step']} of {source['at']}"
 
