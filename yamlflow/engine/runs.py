@@ -245,12 +245,13 @@ def tell_parent(work: Work, run: RunRow, root: StepRow) -> None:
     if row is None or row.status != "waiting" or row.phase != "child" or child_key(row) != run.key:
         return
     work.event(row.run, "step.woken", row.path, {"run": run.id, "status": run.status})
-    row = row._replace(available_at=None, parked=None)
+    late = row.error if row.available_at is None else None
+    row = row._replace(available_at=None, parked=None, error=None)
     if row.cancel is not None:
         end(work, lifecycle.canceled(row, now=work.now))
-    elif row.error is not None:
+    elif late is not None:
         # Its time was over before; the child was canceled for that.
-        fail_waiting(work, row, Error.from_json(json.loads(row.error)))
+        fail_waiting(work, row, Error.from_json(json.loads(late)))
     elif run.status == "succeeded":
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=root.result))
     elif run.status == "canceled":
