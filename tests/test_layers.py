@@ -17,7 +17,7 @@ from .conftest import ROOT
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
-    ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle coming",),
+    ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle",),
     (
         "document",
         "cron",

@@ -6,7 +6,6 @@ import threading
 from dataclasses import dataclass
 
 from . import document
-from .coming import refusals
 from .errors import InvalidPackage, UnknownName
 from .plan import WAITING_KINDS, Plan
 from .rows import PackageRow
@@ -36,9 +35,6 @@ def loaded(read: document.Document) -> Loaded:
     if problems:
         raise InvalidPackage(problems)
     package = package_from(read.data)
-    coming = [read.locate(problem) for problem in refusals(package)]
-    if coming:
-        raise InvalidPackage(sorted(coming, key=lambda one: (one.line, one.column)))
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 
 

@@ -14,7 +14,7 @@ from ..duration import parse_duration
 from ..lifecycle import is_over, moved
 from ..outcome import Emitted, Error, Json
 from ..plan import ENGINE_QUEUE, Node, child_path, keyed_path
-from ..rows import StepRow
+from ..rows import StepRow, terms_of, with_terms
 from ..spec import Group, Repeat, needs_from
 from .ends import cancel_children, cancel_row, end, finish, stop_group
 from .work import Work
@@ -194,6 +194,7 @@ def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool
     work.put_run(run._replace(steps=run.steps + len(fresh)))
     for child, one in fresh:
         link(work, row, child, one)
+    tell_of_undo(work, holder, [child for child, _ in fresh])
     for child, _ in fresh:
         child = work.step(child.id)
         node = work.node(child)
@@ -202,6 +203,18 @@ def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool
     if row.cancel is not None:
         cancel_children(work, row, json.loads(row.cancel))
     return work.step(row.id)
+
+
+def tell_of_undo(work: Work, holder: StepRow, emitted: Sequence[StepRow]) -> None:
+    """The groups around steps that can be undone are told: no plan knows of what is emitted."""
+    if not any(work.plan(child.run).can_be_undone(work.node(child).step) for child in emitted):
+        return
+    above: int | None = holder.id
+    while above is not None:
+        row = work.step(above)
+        if not terms_of(row).get("undo"):
+            work.put(with_terms(row, undo=True))
+        above = row.parent
 
 
 def inherited(work: Work, row: StepRow) -> dict[str, Json]:

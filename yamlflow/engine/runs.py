@@ -53,12 +53,12 @@ def start(work: Work, wanted: Start, parent: Parent | None = None) -> tuple[RunR
         inputs=json.dumps(dict(wanted.inputs)), metadata=json.dumps(dict(wanted.metadata)),
         context=json.dumps(dict(wanted.context)), folder=wanted.folder, parent=None, paused=0, steps=1, done=0,
         started_by=wanted.by, created_at=work.now, started_at=None, ended_at=None, slot=wanted.slot,
-        queue=wanted.queue,
+        queue=wanted.queue, uncached=int(not wanted.use_cache),
     )  # fmt: skip
     if parent is not None:
         row = row._replace(
             parent=parent.step, parent_run=parent.run.key, depth=parent.run.depth + 1,
-            on_parent_close=parent.on_parent_close,
+            on_parent_close=parent.on_parent_close, uncached=parent.run.uncached,
         )  # fmt: skip
     return store(work, row, wanted.plan, waits=waits), True
 
