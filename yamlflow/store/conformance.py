@@ -197,6 +197,8 @@ class StoreConformance:
             assert [one.id for one in tx.in_slot("p/k", "running", 9)] == ["a"]
             assert [one.id for one in tx.in_slot("p/k", "pending", 9)] == ["b", "c"]
             assert [one.id for one in tx.in_slot("p/k", "pending", 1)] == ["b"]
+        assert [one.id for one in store.in_slot("p/k")] == ["a", "b", "c"]
+        assert [one.id for one in store.in_slot("p/k", limit=1)] == ["a", "b"]
 
     def test_a_removed_run_leaves_no_signal(self, store: Store) -> None:
         run = self.add_run(store)
