@@ -97,7 +97,7 @@ def test_of_a_removed_run_no_table_folder_or_projection_holds_a_trace(make: Make
         step = runtime.store.tree(run.key)[-1].id
         db.execute("insert into signals (run, name, data, at) values (?, 's', 'null', 0)", (run.key,))
         db.execute("insert into locks values ('l', ?, ?, 0)", (run.key, step))
-        db.execute("insert into lock_waits values ('l', ?)", (step,))
+        db.execute("insert into lock_waits values ('l', 0, ?)", (step,))
         db.execute("insert into edges values (?, ?, 'succeeded')", (step, step))
         db.execute("insert into cache values ('p', 's', 'k', '1', ?, 1, 's', 0, null)", (run.id,))
         db.execute("insert into schedules values ('p', 0, '* * * * *', 'UTC', 1, 1, ?, null)", (run.id,))
