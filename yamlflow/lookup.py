@@ -25,6 +25,7 @@ from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
 from .rows import RunRow, StepRow
 from .scope import Draws, Place, plan_node, scope_for
+from .serializers import Serializers
 from .starting import Shelf
 from .store.base import Store
 from .template import Expressions, TemplateError
@@ -54,6 +55,8 @@ class Bench:
     shelf: Shelf
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    #: Values of people's own types.
+    serializers: Serializers = field(default_factory=Serializers)
     #: The worker's own environment.
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _passed: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)

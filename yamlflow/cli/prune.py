@@ -95,6 +95,6 @@ def remove(runtime: Runtime, run: RunRow) -> None:
         tx.remove_run(run.key)
     folder = log_file(runtime.home, run.id, run.execution, "", 0).parent.parent
     shutil.rmtree(folder, ignore_errors=True)
-    runtime.artifacts.remove_run(f"{run.id}/{run.execution}")
+    runtime.artifact_store.remove_run(f"{run.id}/{run.execution}")
     if runtime.store.find_run(run.id) is None:
         shutil.rmtree(folder.parent, ignore_errors=True)

@@ -87,6 +87,8 @@ def start(work: Work, wanted: Start) -> tuple[RunRow, bool]:
     work.event(row.key, "run.started", None, payload)
     root = work.put(work.add(run=row.key, path="", parent=None))
     make_due(work, root)
+    if wanted.steps:
+        emit(work, work.step(root.id), wanted.steps)
     return work.run(row.key), True
 
 
