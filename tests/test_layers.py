@@ -36,6 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("scheduler", "starting"),
     ("lookup",),
     ("deciding", "attempt"),
+    ("asking",),
     ("worker",),
     ("once",),
     ("client",),

@@ -20,7 +20,7 @@ from .outcome import Artifact, Error, Failed, Json
 from .plan import ancestors, child_path, keyed_path
 from .ports import CancelToken, LogSink, Masking, Ports, forget
 from .rows import ArtifactRow, RunRow, StepRow
-from .scope import Draws, gathered, resolve_step, scope_for
+from .scope import Draws, gathered, parent_of, resolve_step, scope_for
 from .spec import FanOut, Matrix
 
 
@@ -36,6 +36,8 @@ class Attempt:
     log: LogSink
     #: On the steady clock; None is never.
     deadline: int | None = None
+    #: The durable name of the queue that a child run's steps wait in; None is ``default``.
+    child_queue: str | None = None
     #: The deadline has passed once and the executor was told to stop.
     warned: bool = False
 
@@ -76,7 +78,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     context = StepContext(
         input=given,
         raw_input=given,
-        run=run_info(run, parent_of(bench, run)),
+        run=run_info(run, parent_of(bench.store, run)),
         step=StepInfo(id=step.id, path=row.path, kind=call.kind, title=step.title, metadata=step.metadata),
         lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0),
         attempt=row.attempt,
@@ -90,7 +92,8 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         keep=lookup.render(dict(step.artifacts)) if step.artifacts else {},
         ports=ports(lookup, token, masking, log, progress),
     )
-    return Attempt(row, run, executor, context, lookup.draws, log, deadline)
+    queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
+    return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
 
 
 def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, progress: Progress) -> Ports:
@@ -151,16 +154,6 @@ def artifact_of(row: ArtifactRow) -> Artifact:
         name=row.name, uri=row.uri, size=row.size, sha256=row.sha256, content_type=row.content_type, kind=row.kind,
         metadata=json.loads(row.metadata),
     )  # fmt: skip
-
-
-def parent_of(bench: Bench, run: RunRow) -> Json:
-    """The run that started this one, ``{run, step}``; None for a run started from outside."""
-    above = None if run.parent_run is None else bench.store.run_at(run.parent_run)
-    if above is None or run.parent is None:
-        return None
-    with bench.store.transaction() as tx:
-        path = next((row.path for row in tx.steps([run.parent])), None)
-    return {"run": above.id, "step": path}
 
 
 def run_info(run: RunRow, parent: Json = None) -> RunInfo:

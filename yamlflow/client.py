@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import IO, Any, Self, TypeVar, overload
 
 from .artifacts import FileArtifacts
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, wait
 from .engine import commands
 from .engine.retry import retry
-from .engine.starts import IfExists
+from .engine.starts import IfExists, Start
 from .engine.work import Work
-from .errors import UnknownName, did_you_mean
+from .errors import StartRefused, UnknownName, did_you_mean
 from .facts import KeptArtifact
 from .outcome import Error, Json
 from .packages import Loaded, Plans, folder_of
@@ -34,7 +34,7 @@ from .scope import gathered, plan_node
 from .serializers import Serializer, Serializers
 from .shapes import shaped
 from .spec import FanOut, Matrix
-from .starting import Finder, Shelf
+from .starting import Finder, Shelf, sound_value
 from .store.base import RunFilter, Store
 from .store.sqlite import SqliteStore
 from .tables import Projection
@@ -145,9 +145,18 @@ class Client:
             one, inputs, run_id=run_id, name=name, metadata=metadata, context=context, by=by, if_exists=if_exists,
             queue=queue,
         )  # fmt: skip
-        with self.transaction() as work:
-            row, _ = commands.start(work, wanted)
-        return row
+        return self.start_prepared(wanted)
+
+    def start_prepared(self, wanted: Start) -> RunRow:
+        """Store a run that ``shelf.prepare`` has checked. ``RunExists``, ``StartRefused``."""
+        try:
+            with self.transaction() as work:
+                row, _ = commands.start(work, wanted)
+            return row
+        except StartRefused as full:
+            with self.transaction() as work:
+                work.event(full.holder_key, "start.refused", None, {"run": wanted.run_id, "by": wanted.by})
+            raise
 
     def cancel(self, run_id: str, step: str = "", *, reason: str = "", by: str = "", force: bool = False) -> bool:
         """Cancel a run, or a step of it; False when it has ended already. ``UnknownName``.
@@ -156,6 +165,80 @@ class Client:
         """
         with self.transaction() as work:
             return commands.cancel(work, self._run(work, run_id), step, reason=reason, by=by, force=force)
+
+    def signal(
+        self, run_id: str, name: str, data: Json = None, *, sender: str | None = None, key: str | None = None
+    ) -> bool:
+        """Send a signal to a run's newest execution; False when it has had one of that ``key``.
+
+        ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
+        fit what its package declares. Once this returns the signal is durable.
+        """
+        value = sound_value(data)
+        with self.transaction() as work:
+            return commands.send(work, self._run(work, run_id), name, value, sender=sender, key=key)
+
+    def signal_or_start(
+        self,
+        run_id: str,
+        name: str,
+        data: Json = None,
+        *,
+        package: str | Loaded,
+        inputs: Mapping[str, Json] | None = None,
+        sender: str | None = None,
+        key: str | None = None,
+        **options: Any,
+    ) -> RunRow:
+        """Send a signal to a run, started in the same transaction when no live one has this id; the run.
+
+        ``options`` are those of ``start``.
+        """
+        value = sound_value(data)
+        one = self.package(package) if isinstance(package, str) else package
+        self.plans.add(one)
+        wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
+        with self.transaction() as work:
+            known = work.tx.find_run(run_id)
+            run = (
+                work.run(known.key) if known is not None and known.ended_at is None else commands.start(work, wanted)[0]
+            )
+            commands.send(work, run, name, value, sender=sender, key=key)
+        return run
+
+    def approve(
+        self, run_id: str, step: str, *, approved: bool = True, by: str = "", comment: str = "", form: Json = None
+    ) -> bool:
+        """Answer a step that asks (kind ``approval``); False when it was answered so before.
+
+        ``UnknownName``; ``InvalidInput`` when the form does not fit; ``NotAllowed`` when the step does not ask, or was
+        answered otherwise.
+        """
+        value = sound_value(form)
+        with self.transaction() as work:
+            run = self._run(work, run_id)
+            return commands.answer(work, run, step, approved=approved, by=by, comment=comment, form=value)
+
+    def wait(self, run_id: str, timeout: float | None = None) -> RunRow:
+        """Block until a run has ended, its successors included; ``timeout`` in seconds. ``UnknownName``, ``TimeoutError``.
+
+        Somebody has to work on it meanwhile: a worker in another thread or process.
+        """
+        deadline = None if timeout is None else self.clock.steady() + round(timeout * 1000)
+        pause = 2
+        while True:
+            seen = self.store.version()
+            run = self.store.find_run(run_id)
+            if run is None:
+                raise UnknownName(f'there is no run "{run_id}"')
+            if run.ended_at is not None and run.status != "continued":
+                return run
+            while self.store.version() == seen:
+                left = None if deadline is None else deadline - self.clock.steady()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f'run "{run_id}" has not ended within {timeout:g} seconds; it is {run.status}')
+                wait(pause if left is None else min(pause, left))
+                pause = min(pause * 2, 100)
 
     def retry(self, run_id: str, step: str = "", *, by: str = "") -> list[str]:
         """Let what failed or was canceled begin anew; the paths that do. ``NotAllowed``, ``UnknownName``."""
@@ -166,6 +249,11 @@ class Client:
         """Withhold a run's steps from workers, or offer them again."""
         with self.transaction() as work:
             commands.pause(work, self._run(work, run_id), paused=paused, by=by)
+
+    def pause_queue(self, name: str, *, paused: bool = True) -> None:
+        """Withhold a queue's steps from workers, or offer them again; by its durable name (``package/queue``)."""
+        with self.transaction() as work:
+            commands.pause_queue(work, name, paused=paused)
 
     def _run(self, work: Work, run_id: str) -> RunRow:
         row = work.tx.find_run(run_id)

@@ -8,9 +8,9 @@ from .errors import Pointer, Problem
 from .spec import Call, Group, Package, Step
 
 #: Kinds that this version does not supply.
-KINDS = frozenset({"wait_signal", "signal", "approval", "workflow", "continue_as_new"})
+KINDS = frozenset[str]()
 #: Keys of a package and of a step that this version does not act on.
-PACKAGE_KEYS = ("concurrency", "schedule", "retention")
+PACKAGE_KEYS = ("schedule", "retention")
 STEP_KEYS = ("undo", "cache", "locks")
 
 

@@ -16,7 +16,22 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, overload
 from .clock import to_datetime
 from .errors import Canceled, Permanent
 from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named
-from .outcome import Artifact, CancelStep, Emitted, Error, Failed, Json, Outcome, Record, Succeeded, Waiting
+from .outcome import (
+    Artifact,
+    Asking,
+    CancelStep,
+    ContinueAsNew,
+    Emitted,
+    Error,
+    Failed,
+    Json,
+    Outcome,
+    Record,
+    Signal,
+    StartRun,
+    Succeeded,
+    Waiting,
+)
 from .policies import defined
 from .ports import (
     ArtifactStore,
@@ -98,6 +113,7 @@ class StepContext:
     _emitted: dict[str, Emitted] = field(default_factory=dict, init=False, repr=False)
     _detached: set[bool] = field(default_factory=set, init=False, repr=False)
     _records: list[Record] = field(default_factory=list, init=False, repr=False)
+    _signals: list[Signal] = field(default_factory=list, init=False, repr=False)
     _artifacts: dict[str, Artifact] = field(default_factory=dict, init=False, repr=False)
     _cwd: Path | None = field(default=None, init=False, repr=False)
 
@@ -269,6 +285,11 @@ class StepContext:
         self._records.append(Record(collection=collection, key=key, data=kept))
         return key
 
+    def signal(self, run: str, name: str, data: Json = None, *, key: str | None = None) -> None:
+        """Send a signal to a run (its id), with this step's success; of two with one ``key`` the run gets the first."""
+        kept = self._plain(data, f'the data of signal "{name}"')
+        self._signals.append(Signal(run=run, name=named(name, "a signal", 200), data=kept, key=key))
+
     def artifact(
         self,
         name: str,
@@ -332,8 +353,8 @@ class StepContext:
         """What an executor returned, with all that was buffered; a value JSON cannot say becomes a ``Failed``."""
         if isinstance(value, Failed):
             return self.failed(value)
-        if isinstance(value, Waiting | CancelStep):
-            return value
+        if isinstance(value, Waiting | CancelStep | Asking | StartRun | ContinueAsNew):
+            return self._sayable(value)
         done = value if isinstance(value, Succeeded) else Succeeded(result=value)
         try:
             result = plain(done.result, limit=self.ports.limits.result, tagger=self.ports.serializers.tagger)
@@ -347,9 +368,25 @@ class StepContext:
             detached=done.detached or True in self._detached,
             artifacts=(*done.artifacts, *self._artifacts.values()),
             records=(*done.records, *self._records),
+            signals=(*done.signals, *self._signals),
         )
         leak = self._leak(done)
         return self.failed(leak) if leak else done
+
+    def _sayable(self, value: Waiting | CancelStep | Asking | StartRun | ContinueAsNew) -> Outcome:
+        """What is asked of the engine, if it may be stored; else a ``Failed``."""
+        kept = {
+            name: part for name in vars(value) if isinstance(part := getattr(value, name), dict | list | str)
+        }  # fmt: skip
+        try:
+            plain(kept, limit=self.ports.limits.result)
+        except NotJson as wrong:
+            message = f"the step returned what cannot be kept: {wrong}"
+            return self.failed(Failed(error=Error(code="bad_result", message=message, permanent=True)))
+        if self.ports.masking.parts() and self.ports.masking.contains(kept):
+            message = "what the step waits for contains a secret, which is never stored"
+            return self.failed(Failed(error=Error(code="secret_in_result", message=message, permanent=True)))
+        return value
 
     def failed(self, failure: Failed) -> Failed:
         """A failure with its step, attempt and kept artifacts filled in and every secret masked."""
@@ -387,5 +424,7 @@ def _stored(done: Succeeded) -> Iterable[tuple[str, Json]]:
         yield f"the record {record.collection}/{record.key}", [record.key, record.data]
     for emitted in done.emitted:
         yield f'the emitted step "{emitted.key}"', [emitted.key, emitted.definition, emitted.scope]
+    for signal in done.signals:
+        yield f'the signal "{signal.name}"', [signal.run, signal.name, signal.data, signal.key]
     for artifact in done.artifacts:
         yield f'the artifact "{artifact.name}"', [artifact.name, dict(artifact.metadata)]

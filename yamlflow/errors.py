@@ -7,6 +7,7 @@ YamlflowError
 │   ├── UnknownName         a run, package, step or kind that is not there
 │   ├── RunExists           a run id that is in use
 │   ├── NotAllowed          a command that the state forbids: a retry of what has not failed
+│   │   └── StartRefused    a start that the package's `concurrency` forbids just now
 │   └── PluginError         a plugin that cannot be imported, or claims a kind twice
 ├── StepFault               a step failed; raised by executors, caught by the worker, kept as the step's ``error``
 │   ├── Retryable
@@ -112,6 +113,18 @@ class RunExists(UserError):
 
 class NotAllowed(UserError):
     """A command that the present state forbids."""
+
+
+class StartRefused(NotAllowed):
+    """A start that a package's ``concurrency`` forbids while other runs have its key; no run was stored."""
+
+    def __init__(self, message: str, *, holder: str, holder_key: int, skipped: bool) -> None:
+        super().__init__(message)
+        #: The run that has the place.
+        self.holder = holder
+        self.holder_key = holder_key
+        #: ``when_full: skip``: the caller wanted no error.
+        self.skipped = skipped
 
 
 class PluginError(UserError):

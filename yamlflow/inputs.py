@@ -72,6 +72,13 @@ def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Pro
     ]
 
 
+def fill_defaults(schema: Mapping[str, Json], value: Mapping[str, Json]) -> dict[str, Json]:
+    """A mapping with the defaults of the schema's own properties where it has no key."""
+    properties = schema.get("properties") or {}
+    missing = {name: part["default"] for name, part in properties.items() if "default" in part and name not in value}
+    return {**value, **missing}
+
+
 #: JSON Schema's types that are decided by Python's alone.
 SIMPLE_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict, "array": list,

@@ -61,7 +61,7 @@ TRANSITIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "waiting": {
             "succeed": "succeeded", "fail": "failed", "cancel": "canceled", "wake": "ready", "open": "waiting",
-            "skip": "skipped",
+            "skip": "skipped", "retry": "ready",
         },
         "succeeded": {"reopen": "pending"},
         "failed": {"reopen": "pending"},
@@ -153,7 +153,7 @@ def after_failure(step: StepRow, node: Node, error: Error, *, after: int | None,
     ):
         return moved(
             step, "retry", available_at=now + delay, parked="timer", worker=None, leased_until=None, lost=0,
-            ready_at=begun, error=json.dumps(error.to_json()),
+            ready_at=begun, error=json.dumps(error.to_json()), phase="run", awaits=None, wait=None, result=None,
         )  # fmt: skip
     return ended(step, "fail", now=now, error=error)
 
@@ -165,7 +165,7 @@ def ended(
     """The step at its end. ``ended`` (the event number) is set by the engine."""
     return moved(
         step, event, phase="", parked=None, available_at=None, worker=None, leased_until=None, ended_at=now,
-        result=result if event == "succeed" else None,
+        result=result if event == "succeed" else None, awaits=None,
         error=json.dumps(error.to_json()) if error else None, reason=reason,
     )  # fmt: skip
 
@@ -239,6 +239,8 @@ def group_verdict(group: StepRow, node: Node) -> str:
         return "succeed"
     if group.failures > (tolerated(node, group.children)):
         return "fail"
+    if group.reason == "continued":
+        return "succeed"
     if group.cancel is not None or group.cancellations:
         return "cancel"
     return "succeed"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from . import scheduler
+from .asking import asked
 from .attempt import prepare
 from .clock import Clock
 from .context import StepContext
@@ -15,7 +16,7 @@ from .engine.follow import settle
 from .engine.leasing import Wanted, lease
 from .executors import Executor, execute, execute_async, timed_out
 from .lookup import Bench
-from .outcome import Failed, Outcome
+from .outcome import Failed, Outcome, Succeeded
 from .ports import CancelToken
 from .rows import EventRow, StepRow
 from .worker import Cycle, Ended, Settings, tell
@@ -88,9 +89,9 @@ def execute_here(bench: Bench, row: StepRow, worker: str) -> Ended:
     outcome = run_executor(prepared.executor, prepared.context)
     prepared.log.close()
     overdue = prepared.deadline is not None and bench.clock.steady() >= prepared.deadline
-    if overdue and not isinstance(outcome, Failed):
+    if overdue and isinstance(outcome, Succeeded):
         outcome = timed_out(prepared.context)
-    return Ended(row.id, row.epoch, outcome, prepared.draws.drawn or None)
+    return Ended(row.id, row.epoch, asked(bench, prepared, outcome), prepared.draws.drawn or None)
 
 
 def run_executor(executor: Executor, context: StepContext) -> Outcome:

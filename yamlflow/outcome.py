@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 #: Any JSON value.
 Json = Any
@@ -107,6 +107,39 @@ class Emitted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartRun:
+    """A run to start: the step's own child, or one that a signal is for and that is not there."""
+
+    #: A package's name, or a file beside the package's own.
+    package: str
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+    #: None makes one from the run's and the step's.
+    run_id: str | None = None
+    #: What to do when the id is taken: ``fail``, or be its ``new`` execution once it has ended.
+    if_exists: Literal["fail", "new"] = "fail"
+    #: The step ends as the run does; otherwise it has done its work as soon as the run is stored.
+    wait: bool = True
+    #: What becomes of the run when its parent ends before it.
+    on_parent_close: Literal["cancel", "abandon"] = "cancel"
+    name: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A message to a run, sent in the transaction of the step's success."""
+
+    #: The run's id; its newest execution gets it.
+    run: str
+    name: str
+    data: Json = None
+    #: Where given: a second signal of the same key to that run is the first one.
+    key: str | None = None
+    #: Starts the run when no live one has this id; its ``run_id`` is ``run``.
+    start: StartRun | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Succeeded:
     """The step did its work."""
 
@@ -116,6 +149,7 @@ class Succeeded:
     detached: bool = False
     artifacts: tuple[Artifact, ...] = ()
     records: tuple[Record, ...] = ()
+    signals: tuple[Signal, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +176,24 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asking:
+    """The step waits for somebody's yes or no; it holds no worker meanwhile."""
+
+    prompt: str = ""
+    #: JSON Schema of what is to be filled in besides; None for a plain yes or no.
+    form: Json = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinueAsNew:
+    """The run is to end here and go on as its next execution, with other inputs."""
+
+    inputs: Mapping[str, Json] = field(default_factory=dict)
+    #: Go on with the newest text of the package instead of the one the run started with.
+    latest: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class CancelStep:
     """The step asks to cancel another step or group of its run, and has thereby done its work."""
 
@@ -149,4 +201,4 @@ class CancelStep:
     reason: str = ""
 
 
-Outcome = Succeeded | Failed | Waiting | CancelStep
+Outcome = Succeeded | Failed | Waiting | Asking | StartRun | ContinueAsNew | CancelStep

@@ -125,6 +125,7 @@ class Plan:
         self._paths: dict[str, Node] = {}
         self._dependents: dict[int, Mapping[str, tuple[tuple[str, frozenset[str]], ...]]] = {}
         self._fragments: dict[tuple[str, str], Fragment] = {}
+        self._awaited: frozenset[str] | None = None
 
     def node(self, path: str) -> Node:
         """The node at a path. ``KeyError`` when the package has no such step."""
@@ -144,6 +145,12 @@ class Plan:
                     lists.setdefault(need.step, []).append((step.id, need.ends))
             known = self._dependents[id(group)] = {id: tuple(needed) for id, needed in lists.items()}
         return known
+
+    def may_await(self, signal: str) -> bool:
+        """Whether a ``wait_signal`` step names a signal, or one that only its run will know."""
+        if self._awaited is None:
+            self._awaited = frozenset(awaited_in(self.package))
+        return signal in self._awaited or ANY_SIGNAL in self._awaited
 
     def fragment(self, definition: str, parsed: Json, parent: str) -> Fragment:
         """The graph of an emitted step: ``definition`` is its text, ``parsed`` the same as data."""
@@ -256,6 +263,32 @@ class Fragment:
             return self._plan.build(shape(path), step, self._above)
         above = self.node("", parent_path(form) or "")
         return self._plan.build(shape(path), self._plan.declared(above, form), above)
+
+
+#: Stands for the name of a signal that is an expression.
+ANY_SIGNAL = "${{"
+
+
+def awaited_in(package: Package) -> Iterator[str]:
+    """The signals that a package's own steps wait for."""
+    for step in every_step(package):
+        if isinstance(step.body, Call) and step.body.kind == "wait_signal":
+            given = step.body.input
+            name = given.get("signal") if isinstance(given, Mapping) else None
+            yield name if isinstance(name, str) and not has_expression(name) else ANY_SIGNAL
+
+
+def every_step(package: Package) -> Iterator[Step]:
+    """All steps of a package: those of groups, handlers, undos and kinds too."""
+    pending = [package.root, *(kind.step for kind in package.kinds.values())]
+    while pending:
+        step = pending.pop()
+        yield step
+        pending += [] if step.undo is None else [step.undo]
+        if isinstance(step.body, Group):
+            held = step.body
+            pending += held.steps.values()
+            pending += [each for each in (held.on_failure, held.on_cancel, held.final) if each is not None]
 
 
 def needs_gate(step: Step, kind_of_steps: bool, *, works: bool) -> bool:

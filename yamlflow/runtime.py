@@ -22,7 +22,7 @@ from . import document
 from .building import Package
 from .client import Client
 from .clock import Clock
-from .engine.commands import queue_row
+from .engine.runs import queue_row
 from .errors import NotAllowed, PluginError, UserError
 from .executors import Executor, executor_of
 from .guard import Guard

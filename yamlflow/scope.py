@@ -188,7 +188,7 @@ def step_value(place: Place, row: StepRow | None) -> Json:
         "attempts": row.attempt,
         "artifacts": artifacts_of(place, row),
         "winner": row.winner,
-        "run_id": None,
+        "run_id": None if row.wait is None else json.loads(row.wait).get("run"),
     }  # fmt: skip
 
 
@@ -277,11 +277,20 @@ def run_of(place: Place, parts: set[str]) -> Json:
         "package": run.package,
         "version": run.version,
         "metadata": json.loads(run.metadata),
-        "parent": None,
+        "parent": parent_of(place.reader, run) if not parts or parts & {"", "parent"} else None,
         "started_at": to_text(run.started_at or run.created_at),
         "steps_done": run.done,
         "event_count": place.row.due or 0,
     }
+
+
+def parent_of(reader: Reader, run: RunRow) -> Json:
+    """The run and the step that started a run as a child, ``{run, execution, step}``; None when none did."""
+    step = None if run.parent is None else reader.step(run.parent)
+    above = None if step is None else reader.run_at(step.run)
+    if step is None or above is None:
+        return None
+    return {"run": above.id, "execution": above.execution, "step": step.path}
 
 
 def step_of(place: Place, parts: set[str]) -> Json:

@@ -18,6 +18,7 @@ from .errors import InvalidInput, InvalidPackage, NotAllowed, Problem, UnknownNa
 from .inputs import resolve
 from .outcome import Json
 from .packages import Graph, Loaded, folder_of, loaded, made
+from .ports import Limits
 from .rows import PackageRow, RunRow
 from .scope import Draws
 from .serializers import Serializers
@@ -233,6 +234,14 @@ def stored(row: PackageRow) -> Loaded:
     """A package from its stored text."""
     read = document.read(row.text, file=row.file or "")
     return made(read) if read.data.get("steps") == {} else loaded(read)
+
+
+def sound_value(value: Json) -> Json:
+    """A signal's data or a form, as plain JSON of up to 1 MiB. ``InvalidInput`` for what JSON cannot say."""
+    try:
+        return plain(value, limit=Limits().result)
+    except NotJson as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=("data", *wrong.pointer))]) from wrong
 
 
 def check_run_id(id: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from . import scheduler
+from .asking import asked
 from .attempt import Attempt, prepare
 from .clock import SECOND, boot_id
 from .crew import Loop, Threads
@@ -407,7 +408,9 @@ class Worker:
             attempt.log.close()
         except OSError as fault:
             outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
-        return Ended(attempt.row.id, attempt.row.epoch, outcome, attempt.draws.drawn or None)
+        return Ended(
+            attempt.row.id, attempt.row.epoch, asked(self.bench, attempt, outcome), attempt.draws.drawn or None
+        )  # fmt: skip
 
     # -- ending
 

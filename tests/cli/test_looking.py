@@ -309,4 +309,4 @@ def test_a_hint_leads_to_what_this_version_does(cli: Cli, write: Write, steps: s
 def test_a_list_of_kinds_never_ends_with_one_more(cli: Cli, write: Write) -> None:
     write("wrong.yaml", "yamlflow: 1\nname: wrong\nsteps: [{kind: zork}]\n")
     assert "1 more" not in cli("validate", "wrong.yaml").err
-    assert "template" in cli("validate", "wrong.yaml").err
+    assert "approval" in cli("validate", "wrong.yaml").err

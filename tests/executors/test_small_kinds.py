@@ -15,7 +15,9 @@ from yamlflow.plugins import load
 from yamlflow.ports import MemoryLog, Ports
 from yamlflow.testing import T0, FakeClock, run_executor
 
-INLINE = {"noop", "set", "log", "sleep", "fail", "cancel", "record"}
+INLINE = {
+    "noop", "set", "log", "sleep", "fail", "cancel", "record", "wait_signal", "approval", "continue_as_new",
+}  # fmt: skip
 
 
 def error(outcome: Any) -> Any:
@@ -113,4 +115,4 @@ def test_only_trivial_kinds_run_in_the_workers_loop() -> None:
 
 def test_secrets_may_not_be_named_where_input_is_stored() -> None:
     kinds = load(entry_points=False).executors
-    assert {kind for kind in kinds if kinds[kind].stores_input} == INLINE | {"template"}
+    assert {kind for kind in kinds if kinds[kind].stores_input} == INLINE | {"template", "workflow", "signal"}

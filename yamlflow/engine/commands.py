@@ -1,6 +1,6 @@
 """The commands that change runs. Each takes the work of one open transaction; ``transact`` opens and closes it.
 
-``start`` stores a run and makes its first steps due. ``report`` records what a worker says of its lease. ``wake`` and
+``report`` records what a worker says of its lease. ``wake`` and
 ``expire`` are what time brings. ``cancel`` and ``pause`` are for people; ``retry`` has a module of its own.
 """
 
@@ -13,19 +13,31 @@ from dataclasses import replace
 
 from .. import lifecycle
 from ..clock import Clock, to_text
-from ..errors import NotAllowed, RunExists, UnknownName
+from ..errors import NotAllowed, UnknownName
 from ..lifecycle import is_over, moved
-from ..outcome import CancelStep, Error, Failed, Json, Succeeded, Waiting
+from ..outcome import Asking, CancelStep, Error, Failed, Json, Succeeded, Waiting
 from ..plan import Plan
 from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow
-from ..spec import Queue
 from ..store.base import Store
-from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit
-from .decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
-from .ends import cancel_children, cancel_row, end, finish, skip, stop_group
+from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
+from .decisions import (
+    Admitted,
+    Expanded,
+    Opened,
+    PassedBy,
+    Rendered,
+    Renewed,
+    Repeated,
+    Report,
+    Sent,
+    Spawned,
+    Timed,
+)
+from .ends import CONTINUED, cancel_tree, end, finish, is_closing, skip, stop_group
 from .follow import advance, close, settle, take_outcome
+from .messages import answer, renew, send, sent, spawn, time_out, wait
+from .runs import declare_queues, start
 from .soundness import emitted_error
-from .starts import Start
 from .work import Work
 
 #: Says for a package's digest what its plan is.
@@ -60,66 +72,6 @@ def keep_event_limits(work: Work) -> None:
                 settle(work)
 
 
-# -- starting ------------------------------------------------------------------------------------------------------
-
-
-def start(work: Work, wanted: Start) -> tuple[RunRow, bool]:
-    """Store a run and open its root; the run and whether it is new. ``RunExists`` when its id is in use."""
-    known = work.tx.find_run(wanted.run_id)
-    if known is not None:
-        if wanted.if_exists == "join":
-            return known, False
-        if wanted.if_exists != "new" or known.ended_at is None:
-            raise RunExists(in_use(known, wanted.if_exists))
-    work.tx.put_package(wanted.package)
-    row = RunRow(
-        key=0, id=wanted.run_id, execution=known.execution + 1 if known else 1, package=wanted.package.name,
-        digest=wanted.package.digest, status="pending", name=wanted.name, version=wanted.package.version,
-        inputs=json.dumps(dict(wanted.inputs)), metadata=json.dumps(dict(wanted.metadata)),
-        context=json.dumps(dict(wanted.context)), folder=wanted.folder, parent=None, paused=0, steps=1, done=0,
-        started_by=wanted.by, created_at=work.now, started_at=None, ended_at=None, slot=wanted.slot,
-        queue=wanted.queue,
-    )  # fmt: skip
-    row = work.tx.insert_run(row)
-    work.put_run(row._replace(status="running", started_at=work.now))
-    declare_queues(work, wanted.plan)
-    payload = {"package": wanted.package.name, "execution": row.execution, "by": wanted.by}
-    work.event(row.key, "run.started", None, payload)
-    root = work.put(work.add(run=row.key, path="", parent=None))
-    make_due(work, root)
-    if wanted.steps:
-        emit(work, work.step(root.id), wanted.steps)
-    return work.run(row.key), True
-
-
-def in_use(run: RunRow, if_exists: str) -> str:
-    """Why a run id cannot be taken, and what can be done."""
-    if run.ended_at is None:
-        return f'there is a run "{run.id}" already, and it is {run.status}. Use another id, or --if-exists join'
-    return (
-        f'there is a run "{run.id}" already ({run.status}). Use another id, or --if-exists new for its next execution'
-    )
-
-
-def declare_queues(work: Work, plan: Plan) -> None:
-    """Keep the policies of a package's queues; tokens that are there stay."""
-    for queue in plan.package.queues.values():
-        name = plan.queue_name(queue.name)
-        known = work.tx.queue(name)
-        row = queue_row(name, queue, known, work.now)
-        if row != known:
-            work.tx.put_queue(row)
-
-
-def queue_row(name: str, queue: Queue, known: QueueRow | None, now: int) -> QueueRow:
-    """A queue's state under a policy: full at first use."""
-    if known is None:
-        return QueueRow(name, queue.max_in_flight, queue.rate, queue.burst, float(queue.burst), now, 0)
-    return known._replace(
-        max_in_flight=queue.max_in_flight, rate=queue.rate, burst=queue.burst, tokens=min(known.tokens, queue.burst)
-    )
-
-
 # -- reporting -----------------------------------------------------------------------------------------------------
 
 
@@ -130,7 +82,7 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         if row is not None:
             work.event(row.run, "step.refused", row.path, {"worker": worker, "epoch": epoch})
         return False
-    if row.cancel is not None and not isinstance(outcome, Succeeded | Failed | Rendered):
+    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered):
         stop_decision(work, row)
         return True
     match outcome:
@@ -138,8 +90,16 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
             succeed(work, row, outcome)
         case Failed():
             fail(work, row, outcome)
-        case Waiting():
+        case Waiting() | Asking():
             wait(work, row, outcome)
+        case Timed():
+            wait(work, row, outcome.outcome, outcome.deadline)
+        case Sent():
+            succeed(work, row, outcome.outcome, outcome)
+        case Spawned():
+            fail_for(work, row, spawn(work, row, outcome))
+        case Renewed():
+            fail_for(work, row, renew(work, row, outcome))
         case CancelStep():
             cancel_by_step(work, row, outcome)
         case PassedBy():
@@ -166,8 +126,14 @@ def stop_decision(work: Work, row: StepRow) -> None:
         end(work, lifecycle.canceled(row, now=work.now))
 
 
-def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
-    """A call did its work: keep what it gives, and wait for what it emitted."""
+def fail_for(work: Work, row: StepRow, error: Error | None) -> None:
+    """What a step asked the engine for could not be had."""
+    if error is not None:
+        fail(work, row, Failed(error=error))
+
+
+def succeed(work: Work, row: StepRow, outcome: Succeeded, sending: Sent | None = None) -> None:
+    """A call did its work: keep what it gives, send what it sends, and wait for what it emitted."""
     if outcome.emitted:
         wrong = emitted_error(outcome.emitted, (row.path, row.path.rpartition("/")[2], work.node(row).step.id))
         if wrong is not None:
@@ -175,6 +141,9 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded) -> None:
             return
         if passes_limit(work, row, len({one.key for one in outcome.emitted})):
             return
+    if sending is not None and (wrong := sent(work, row, sending)) is not None:
+        fail(work, row, Failed(error=wrong))
+        return
     keep_artifacts(work, row, outcome.artifacts)
     if outcome.records:
         work.tx.put_records(
@@ -237,20 +206,6 @@ def fail_ending(work: Work, row: StepRow, error: Error) -> None:
         finish(work, row, "fail", result=None)
 
 
-def wait(work: Work, row: StepRow, outcome: Waiting) -> None:
-    """A call waits for time (signals come with their own kinds)."""
-    result = None if outcome.result is None else json.dumps(outcome.result)
-    if outcome.until is not None:
-        outcome = replace(outcome, until=min(outcome.until, work.now + 10 * lifecycle.LONGEST))
-    work.event(row.run, "step.waiting", row.path, {"until": outcome.until and to_text(outcome.until)})
-    work.put(
-        moved(
-            row, "wait", phase="sleep", available_at=outcome.until, parked="timer" if outcome.until else None,
-            worker=None, leased_until=None, result=result,
-        )
-    )  # fmt: skip
-
-
 def cancel_by_step(work: Work, row: StepRow, outcome: CancelStep) -> None:
     """The ``cancel`` kind: cancels a step of its own group or of one around it, by id or path."""
     target = find_target(work, row, outcome.target)
@@ -284,7 +239,7 @@ def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
             else:
                 work.put(moved(row, "wait", phase="dedup", worker=None, leased_until=None))
             return
-    offer(work, row, phase="run", queue=work.node(row).queue)
+    offer(work, row, phase="run", queue=queue_for(work, row, work.node(row)))
 
 
 def render(work: Work, row: StepRow, result: str) -> None:
@@ -322,6 +277,8 @@ def wake(work: Work, row: StepRow) -> None:
         message = "the group was not done in time"
         error = Error(code="timeout", message=message, step=row.path)
         stop_group(work, work.put(row), error, "timeout")
+    elif row.error is not None:
+        time_out(work, row)
     else:
         work.event(row.run, "step.woken", row.path)
         result = row.result or json.dumps(to_text(work.now))
@@ -372,16 +329,11 @@ def cancel(work: Work, run: RunRow, path: str = "", *, reason: str = "", by: str
     if is_over(row):
         return False
     why: dict[str, Json] = {"reason": reason, "by": by, "origin": "user"}
+    if row.reason == CONTINUED:
+        # The run was about to go on as its next execution: it ends here instead.
+        row = work.put(row._replace(reason="user", wait=None, cancel=json.dumps(why) if is_closing(row) else None))
     cancel_tree(work, row, {**why, "force": True} if force else why)
     return True
-
-
-def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
-    """Cancel a step and what is alive under it."""
-    cancel_row(work, row, why)
-    row = work.step(row.id)
-    if row.status == "waiting" and not is_over(row) and (row.phase in ("steps", "children") or "force" in why):
-        cancel_children(work, row, why)
 
 
 def pause(work: Work, run: RunRow, *, paused: bool, by: str = "") -> None:
@@ -402,6 +354,7 @@ def pause_queue(work: Work, name: str, *, paused: bool) -> None:
 
 __all__ = [
     "PlanSource",
+    "answer",
     "cancel",
     "declare_queues",
     "expire",
@@ -409,6 +362,7 @@ __all__ = [
     "pause_queue",
     "release",
     "report",
+    "send",
     "start",
     "transact",
     "wake",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..outcome import Json, Outcome
+from ..outcome import Asking, Json, Outcome, Succeeded, Waiting
+from .starts import Start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,5 +56,38 @@ class Repeated:
     result: str | None = None
 
 
-Decision = PassedBy | Admitted | Opened | Expanded | Rendered | Repeated
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timed:
+    """A step that waits, and the moment (milliseconds since the epoch) at which its own ``timeout`` has passed."""
+
+    outcome: Waiting | Asking
+    deadline: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """A success that sends signals; for each of them the run to start should nobody be there to get it."""
+
+    outcome: Succeeded
+    starts: tuple[Start | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spawned:
+    """A child run, ready to be stored."""
+
+    start: Start
+    wait: bool
+    on_parent_close: str
+    deadline: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewed:
+    """The run's next execution, ready to be stored when this one has ended."""
+
+    start: Start
+
+
+Decision = PassedBy | Admitted | Opened | Expanded | Rendered | Repeated | Timed | Sent | Spawned | Renewed
 Report = Outcome | Decision

@@ -10,6 +10,9 @@ from ..outcome import Error, Json
 from ..rows import StepRow
 from .work import Work
 
+#: The reason of a root whose run goes on as its next execution.
+CONTINUED = "continued"
+
 
 def end(work: Work, row: StepRow) -> StepRow:
     """Keep a step that has just reached its end, and remember to follow it up."""
@@ -40,9 +43,10 @@ def end_payload(row: StepRow) -> Json:
 def end_run(work: Work, row: StepRow) -> None:
     """The root step has ended, and with it the run."""
     run = work.run(row.run)
-    status = RUN_STATUS[row.status]
+    status = "continued" if row.reason == CONTINUED else RUN_STATUS[row.status]
     work.put_run(run._replace(status=status, ended_at=work.now))
     work.event(row.run, f"run.{status}", None, end_payload(row))
+    work.closed.append(row.run)
 
 
 def skip(work: Work, row: StepRow, reason: str) -> None:
@@ -62,8 +66,38 @@ def finish(work: Work, row: StepRow, verdict: str, *, result: str | None) -> Non
         reason = json.loads(row.cancel)["origin"] if row.cancel else "user"
         end(work, lifecycle.ended(row, "cancel", now=work.now, reason=reason)._replace(result=kept))
     else:
-        reason = "recovered" if row.reason == "recovered" else None
+        reason = row.reason if row.reason in ("recovered", CONTINUED) else None
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result, reason=reason))
+
+
+def child_key(row: StepRow) -> int | None:
+    """The run (its key) that a step waits for; None when it waits for none."""
+    return None if row.wait is None else json.loads(row.wait).get("key")
+
+
+def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
+    """Cancel a step and what is alive under it."""
+    unopened = row.status == "pending" and row.children > 0
+    cancel_row(work, row, why)
+    row = work.step(row.id)
+    if unopened:
+        # A run that a program built and that had no place yet: its steps are there, and have not begun.
+        cancel_children(work, row, why)
+    if row.status == "waiting" and not is_over(row) and (row.phase in ("steps", "children") or "force" in why):
+        cancel_children(work, row, why)
+
+
+def cancel_child(work: Work, row: StepRow, why: dict[str, Json]) -> None:
+    """Cancel a step that waits for a child run: the run too, and then it waits for that; or only the step."""
+    flagged = work.put(row._replace(cancel=json.dumps(why)))
+    told = json.loads(row.wait or "{}")
+    root = None if told.get("on_parent_close") == "abandon" else work.at(told["key"], "")
+    if root is None or is_over(root) or "force" in why:
+        end(work, lifecycle.canceled(flagged, now=work.now))
+    else:
+        work.event(row.run, "step.canceling", row.path, why)
+    if root is not None:
+        cancel_tree(work, root, {**why, "origin": "parent"})
 
 
 def cancel_children(work: Work, row: StepRow, why: dict[str, Json]) -> None:
@@ -113,6 +147,8 @@ def cancel_row(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     if row.status == "running":
         work.put(flagged)
         work.event(row.run, "step.canceling", row.path, why)
+    elif row.status == "waiting" and row.phase == "child":
+        cancel_child(work, row, why)
     elif row.status == "waiting" and (row.phase in ("steps", "children") or is_closing(row)):
         work.put(flagged._replace(reason=why["origin"]))
     else:

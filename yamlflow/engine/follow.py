@@ -14,18 +14,22 @@ from ..lifecycle import is_over, moved
 from ..outcome import Error
 from ..plan import ENGINE_QUEUE, Node, child_path
 from ..rows import StepRow
-from ..spec import Repeat
+from ..spec import Group, Repeat
 from .begin import make_due, offer, open_group, start
-from .ends import cancel_children, end, finish, is_forced, skip
+from .ends import CONTINUED, cancel_children, end, finish, is_forced, skip
+from .runs import close_runs
 from .work import Work
 
 
 def settle(work: Work) -> None:
     """Draw the consequences of everything that has ended; of what ended together, the first declared goes first."""
-    if len(work.ended) > 1:
-        work.ended = deque(sorted(work.ended))
-    while work.ended:
-        after_end(work, work.step(work.ended.popleft()))
+    while True:
+        if len(work.ended) > 1:
+            work.ended = deque(sorted(work.ended))
+        while work.ended:
+            after_end(work, work.step(work.ended.popleft()))
+        if not close_runs(work):
+            return
 
 
 def after_end(work: Work, row: StepRow) -> None:
@@ -105,6 +109,9 @@ def close(work: Work, row: StepRow, node: Node) -> None:
     if is_over(row) or row.phase not in ("steps", "children"):
         return
     row = work.put(row._replace(available_at=None, parked=None))
+    if row.path == "" and row.reason is None and row.wait is not None:
+        # Reopened by an operator after it had been told to continue.
+        row = work.put(row._replace(reason=CONTINUED))
     if node.group is not None:
         advance(work, row, node, "undo")
     elif isinstance(node.loop, Repeat):
@@ -140,10 +147,15 @@ def advance(work: Work, row: StepRow, node: Node, stage: str) -> None:
         if handler is not None:
             open_handler(work, row, handler, name)
             return
-        if name == "outputs" and verdict == "succeed" and group.outputs is not None and row.result is None:
+        if name == "outputs" and verdict == "succeed" and wants_outputs(row, group):
             offer(work, row, phase="outputs", queue=ENGINE_QUEUE)
             return
     finish(work, row, lifecycle.group_verdict(row, node), result=row.result)
+
+
+def wants_outputs(row: StepRow, group: Group) -> bool:
+    """Whether a group that succeeds still has to say what it gives; a run that continues gives nothing."""
+    return group.outputs is not None and row.result is None and row.reason != CONTINUED
 
 
 def open_handler(work: Work, row: StepRow, name: str, stage: str) -> None:

@@ -14,6 +14,7 @@ from ..rows import RunRow, StepRow
 from .begin import literal_timeout, make_due
 from .ends import skip
 from .follow import close, fill_places, handler_name
+from .runs import refuse_if_full
 from .work import Work
 
 #: Ends that an operator's retry may undo.
@@ -31,6 +32,7 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
         name = f'step "{path}"' if path else f'run "{run.id}"'
         stands = f"has ended {target.status}" if is_over(target) else f"is {target.status}"
         raise NotAllowed(f"{name} {stands}; only what failed or was canceled can be retried")
+    refuse_if_full(work, run)
     reopened: dict[int, StepRow] = {}
     mark(work, target, reopened)
     for row in list(reopened.values()):
@@ -167,7 +169,8 @@ def reset(work: Work, row: StepRow) -> StepRow:
     row = row._replace(
         phase="", reason=None, parked=None, available_at=None, attempt=0, lost=0, met=0, missed=0, failures=0,
         cancellations=0, busy=0, cancel=None, fault=None, dedup_key=None, winner=None, result=None, error=None,
-        due=None, ended=None, ready_at=None, started_at=None, ended_at=None,
+        due=None, ended=None, ready_at=None, started_at=None, ended_at=None, awaits=None, terms=None,
+        wait=row.wait if row.path == "" else None,
     )  # fmt: skip
     if not row.children:
         return row

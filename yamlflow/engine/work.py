@@ -35,7 +35,9 @@ class Work:
         self.ended: deque[int] = deque()
         #: Events written so far, for whoever listens once the transaction is durable.
         self.told: list[EventRow] = []
-        self._plan_of = plan_of
+        #: Runs that ended and whose meaning for other runs is not drawn yet.
+        self.closed: list[int] = []
+        self.plan_of = plan_of
         self._runs: dict[int, RunRow] = {}
         self._steps: dict[int, StepRow] = {}
         self._paths: dict[tuple[int, str], int] = {}
@@ -63,7 +65,7 @@ class Work:
         self._dirty_runs[row.key] = None
 
     def plan(self, run: int) -> Plan:
-        return self._plan_of(self.run(run).digest)
+        return self.plan_of(self.run(run).digest)
 
     # -- steps
 

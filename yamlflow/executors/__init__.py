@@ -19,10 +19,11 @@ from typing import Any, Literal, TypeVar
 from ..context import StepContext
 from ..errors import PluginError, StepFault
 from ..faults import delay_of, error_of
+from ..inputs import fill_defaults
 from ..outcome import Error, Failed, Json, Outcome
 from ..speech import LOG
 from .binding import Binding, keyed_signature, misfit
-from .checking import Finding, checker, fill_defaults
+from .checking import Finding, checker
 
 __all__ = ["Deferred", "Executor", "Mode", "execute", "execute_async", "executor", "executor_of", "fault_outcome"]
 

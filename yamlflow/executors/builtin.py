@@ -23,6 +23,11 @@ KINDS: Mapping[str, str] = {
     "log": "log:log",
     "noop": "noop:noop",
     "sleep": "sleep:sleep",
+    "wait_signal": "wait_signal:wait_signal",
+    "signal": "signal:signal",
+    "approval": "approval:approval",
+    "workflow": "workflow:workflow",
+    "continue_as_new": "continue_as_new:continue_as_new",
     "fail": "fail:fail",
     "cancel": "cancel:cancel",
 }

@@ -64,13 +64,6 @@ def checker(schema: Mapping[str, Json] | bool) -> Callable[[Json], list[Finding]
     return lambda value: list(itertools.islice(findings(schema, value), MOST))
 
 
-def fill_defaults(schema: Mapping[str, Json], value: Mapping[str, Json]) -> dict[str, Json]:
-    """A mapping with the defaults of the schema's own properties where it has no key."""
-    properties = schema.get("properties") or {}
-    missing = {name: part["default"] for name, part in properties.items() if "default" in part and name not in value}
-    return {**value, **missing}
-
-
 def is_plain(schema: Mapping[str, Json] | bool) -> bool:
     """Whether the schema uses only keywords that are checked here."""
     if isinstance(schema, bool):

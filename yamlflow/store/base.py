@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,32 @@ class LogTransaction(Protocol):
         """Forget a run and all that is its own, in every table."""
 
 
-class Transaction(RunTransaction, LeaseTransaction, LogTransaction, Protocol):
+class MessageTransaction(Protocol):
+    """Signals, those that wait for something, and what binds runs to one another, within one transaction."""
+
+    def put_signal(self, row: SignalRow) -> SignalRow | None:
+        """Keep a signal; its ``seq`` is chosen by the store. None when the run has one of the same key already."""
+
+    def read_signal(self, run: int, name: str, step: int) -> SignalRow | None:
+        """The first unread signal of a name, from now on read by a step; None when there is none."""
+
+    def move_signals(self, run: int, successor: int) -> int:
+        """Hand the unread signals of a run on to its successor, in order; how many."""
+
+    def awaiting(self, run: int, awaits: str) -> StepRow | None:
+        """The step of a run that has waited longest for something."""
+
+    def children(self, run: int) -> list[RunRow]:
+        """The child runs that have not ended and end with a run."""
+
+    def adopt_children(self, run: int, successor: int) -> None:
+        """Let the child runs of a run end with its successor."""
+
+    def in_slot(self, slot: str, status: str, limit: int) -> list[RunRow]:
+        """The first started of the runs of a slot that are ``pending`` or ``running``."""
+
+
+class Transaction(RunTransaction, LeaseTransaction, LogTransaction, MessageTransaction, Protocol):
     """All of them: what ``Store.transaction`` lends."""
 
 
@@ -173,6 +198,15 @@ class Reader(Protocol):
 
     def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
         """Steps of a run by path."""
+
+    def step(self, id: int) -> StepRow | None:
+        """A step by number."""
+
+    def signals(self, run: int, *, unread: bool = False, limit: int = 1000) -> list[SignalRow]:
+        """A run's signals in the order in which they came; with ``unread`` only those that nobody has read."""
+
+    def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
+        """The runs that steps of a run have started, ended ones included, in order."""
 
     def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
         """The steps at and under a path, parents first, siblings in order."""

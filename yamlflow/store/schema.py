@@ -88,7 +88,8 @@ alter table runs add column depth integer not null default 0;
 alter table runs add column slot text;
 alter table runs add column queue text;
 create index runs_children on runs (parent_run) where parent_run is not null and ended_at is null;
-create index runs_slot on runs (slot, key) where slot is not null and ended_at is null;
+create index runs_by_parent on runs (parent_run, key) where parent_run is not null;
+create index runs_slot on runs (slot, status, key) where slot is not null and ended_at is null;
 create index runs_ended on runs (package, ended_at) where ended_at is not null;
 
 alter table steps add column awaits text;

@@ -16,9 +16,10 @@ from typing import Any
 
 from ..errors import RunExists, StoreGone
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, StepRow, WorkerRow
+from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
 from .base import Edge, RunFilter
 from .connection import connect, explained, path_of, prepare
+from .sqlite_messages import SIGNALS, MessageStatements
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -74,7 +75,7 @@ BELOW = f"select {STEP} from steps where run = ? and (path = ? or {{range}}) {{l
 LIVE = "and status in ('pending', 'ready', 'running', 'waiting')"
 
 
-class SqliteTransaction:
+class SqliteTransaction(MessageStatements):
     """One transaction on the store's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -303,6 +304,16 @@ class SqliteStore:
     def steps_at(self, run: int, paths: Collection[str]) -> list[StepRow]:
         with self._lock, explained(self.url):
             return select_in(self._db, f"select {STEP} from steps where run = ? and path in", (run,), list(paths))
+
+    def step(self, id: int) -> StepRow | None:
+        return next((StepRow._make(row) for row in self._all(f"select {STEP} from steps where id = ?", (id,))), None)
+
+    def signals(self, run: int, *, unread: bool = False, limit: int = 1000) -> list[SignalRow]:
+        return [SignalRow._make(row) for row in self._all(SIGNALS, (run, not unread, limit))]
+
+    def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
+        sql = f"select {RUN} from runs where parent_run = ? and parent_run is not null order by key limit ?"
+        return [RunRow._make(row) for row in self._all(sql, (run, limit))]
 
     def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
         with self._lock, explained(self.url):
