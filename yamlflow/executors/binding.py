@@ -101,7 +101,8 @@ class Binding:
         """The annotations, resolved."""
         target = self.call if inspect.isroutine(self.call) or inspect.isclass(self.call) else type(self.call).__call__
         try:
-            return typing.get_type_hints(target, include_extras=True)
+            # What is lent may be imported for type checkers alone.
+            return typing.get_type_hints(target, localns={self.lent[1].__name__: self.lent[1]}, include_extras=True)
         except (NameError, TypeError, AttributeError) as wrong:
             raise PluginError(f"{self.kind}: a type hint cannot be read: {wrong}") from wrong
 
