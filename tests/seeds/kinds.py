@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from yamlflow import Package, Permanent, Retryable, RunBuilder, Runtime, StepContext, executor
+from yamlflow import Package, Permanent, Retryable, RunBuilder, Runtime, StepContext, executor, package
 from yamlflow.outcome import Json
 from yamlflow.testing import FakeClock
 
@@ -78,3 +78,42 @@ def status(rt: Runtime, run: str, step: str = "") -> str | None:
     """The status of a step, or of the run."""
     row = rt.step(run, step)
     return None if row is None else row.status
+
+
+@package("hello", title="Hello Workflow")
+def hello(run: RunBuilder, input: HelloInput) -> None:
+    run.metadata["source"] = "getting-started"
+    run.step("root", kind="hello/echo", input=input, queue="default")
+
+
+def steps(*ids: str, kind: str = "any/ok", **keys: Any) -> Any:
+    """A part of an entrypoint: some steps alike."""
+    return lambda run: [run.step(id, kind=kind, **keys) for id in ids]
+
+
+def emitting(*calls: dict[str, Any]) -> Any:
+    """An executor that emits these."""
+
+    @executor("emit/these")
+    def emit(step: StepContext) -> str:
+        for call in calls:
+            step.emit(**{"kind": "any/ok", **call})
+        return "emitted"
+
+    return emit
+
+
+def keeping(rt: Runtime, keep: Any) -> str:
+    """A run of one step that does as it is told."""
+
+    @executor("keep/it")
+    def kept(step: StepContext) -> Any:
+        return keep(step)
+
+    rt.register(kept)
+    rt.register(built(steps("a", kind="keep/it")))
+    run = rt.start("play").id
+    rt.run_until_idle()
+    error = rt.error(run, "a")
+    assert error is None, error
+    return run
