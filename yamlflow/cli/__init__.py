@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from ..errors import StoreError, UserError, YamlflowError, did_you_mean
+from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
 from . import common
 from .common import Command, common_options, version_option
 
@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "resume": ("Run", "Go on with runs that were interrupted."),
         "retry": ("Run", "Let what failed or was canceled in a run begin anew."),
         "cancel": ("Run", "Cancel a run, or a step of it."),
+        "signal": ("Run", "Send a signal to a run."),
+        "approve": ("Run", "Say yes or no to a step that asks."),
         "pause": ("Run", "Withhold the steps of a run, or of a queue, from workers."),
         "unpause": ("Run", "Offer the steps of a paused run or queue again."),
         "worker": ("Run", "Work on whatever is due, until told to stop."),
@@ -152,6 +154,12 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
+    except StartRefused as refused:
+        if not refused.skipped:
+            complain(str(refused), refused)
+            return WRONG
+        click.echo(f"not started: {refused}", err=True)
+        return SUCCEEDED
     except StoreError as wrong:
         complain(str(wrong), wrong)
         return NO_STORE

@@ -29,6 +29,8 @@ class Followed:
 
     def __init__(self) -> None:
         self.keys: set[int] = set()
+        #: Makes the worker look again: there are more runs that it may work on.
+        self.wake: Callable[[], None] = lambda: None
         #: The runs that were asked for -> the execution that stands for each now.
         self._now: dict[int, RunRow] = {}
         self._looked = -LOOK
@@ -66,7 +68,14 @@ class Followed:
             for key, run in self._now.items():
                 if run.ended_at is None:
                     self._now[key] = self._latest(store, run)
-        return all(run.ended_at is not None for run in self._now.values())
+        if any(run.ended_at is None for run in self._now.values()):
+            return False
+        return not any(self._cleans_up(store, key) for key in self.keys - self._now.keys())
+
+    def _cleans_up(self, store: Store, key: int) -> bool:
+        """Whether a child that ends with its parent has not ended yet: its handlers still run."""
+        run = store.run_at(key)
+        return run is not None and run.ended_at is None and run.on_parent_close == "cancel"
 
     def still(self, steady: int) -> bool:
         """Whether nothing has happened for a while; asked again, not before another while."""
@@ -92,13 +101,18 @@ class Followed:
         return row
 
     def _adopt(self, store: Store, run: RunRow) -> None:
-        """Work on a run too whose parent is worked on."""
-        if run.parent is None or run.key in self.keys:
-            return
-        with store.transaction() as tx:
-            parents = tx.steps([run.parent])
-        if parents and parents[0].run in self.keys:
+        """Work on a run too whose parent is worked on, or that one goes on as that is."""
+        if run.key not in self.keys and (self._is_child(store, run) or self._succeeds(store, run)):
             self.keys.add(run.key)
+            self.wake()
+
+    def _is_child(self, store: Store, run: RunRow) -> bool:
+        parent = None if run.parent is None else store.step(run.parent)
+        return parent is not None and parent.run in self.keys
+
+    def _succeeds(self, store: Store, run: RunRow) -> bool:
+        before = store.find_run(run.id, run.execution - 1) if run.execution > 1 else None
+        return before is not None and before.key in self.keys and before.status == "continued"
 
 
 def waiting_for(tree: StepView) -> list[StepView]:

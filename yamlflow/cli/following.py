@@ -67,6 +67,7 @@ def follow(
         working(ctx, project, plugins=plugins, on_event=hear, workers=workers, runs=followed.keys, new=new) as runtime,
         Signals(runtime.worker.wake_up, status=INTERRUPTED) as signals,
     ):
+        followed.wake = runtime.worker.wake_up
         runs = list(begin(runtime))
         view = view_for(f"{title}  {runs[0].id}", quiet=quiet, several=several)
         followed.begin(runtime.store, runs)

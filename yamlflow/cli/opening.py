@@ -15,7 +15,7 @@ from ..project import Project, open_project
 from .common import flags_of
 
 if TYPE_CHECKING:
-    from ..packages import Plans
+    from ..packages import Loaded, Plans
     from ..plugins import Plugins
     from ..rows import EventRow, RunRow
     from ..runtime import Runtime
@@ -164,9 +164,18 @@ def working(
         max_workers=settings.pop("workers", None) or project.settings["workers"] or default_slots(),
         on_event=on_event,
         secrets=None if plugins is None else Secrets(project.root, plugins.secret),
+        find=finder(project),
         **settings,
     ) as runtime:
         yield runtime
+
+
+def finder(project: Project) -> Callable[[str], Loaded]:
+    """Finds the packages that steps start, by name or path, in a project."""
+    from ..project import find_package
+    from ..runtime import load_package
+
+    return lambda name: load_package(find_package(name, project))
 
 
 def default_slots() -> int:

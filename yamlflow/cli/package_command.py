@@ -249,13 +249,19 @@ def split_pairs(pairs: tuple[str, ...], option: str) -> Iterator[tuple[str, str]
 
 def from_input_file(file: str) -> dict[str, Json]:
     """A mapping in YAML or JSON; ``-`` is standard input."""
+    data = value_from_file(file)
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: the inputs must be a mapping of names to values")
+    return dict(data)
+
+
+def value_from_file(file: str) -> Json:
+    """A value in YAML or JSON; ``-`` is standard input."""
     import sys
 
     from .. import document
 
     read = document.read(sys.stdin.read(), file="<stdin>") if file == "-" else document.load(file)
-    if read.data is None:
-        return {}
-    if not isinstance(read.data, dict):
-        raise UserError(f"{file}: the inputs must be a mapping of names to values")
-    return dict(read.data)
+    return read.data

@@ -73,6 +73,8 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
     )
     if run.name:
         click.echo(f"  {run.name}")
+    if tree.reason and run.status == "pending":
+        click.echo(f"  {tree.reason}")
     for child in tree.children:
         draw(child, 1)
     if tree.hidden:

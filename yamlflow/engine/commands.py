@@ -33,7 +33,7 @@ from .decisions import (
     Spawned,
     Timed,
 )
-from .ends import CONTINUED, cancel_tree, end, finish, is_closing, skip, stop_group
+from .ends import cancel_tree, end, finish, skip, stop_group
 from .follow import advance, close, settle, take_outcome
 from .messages import answer, renew, send, sent, spawn, time_out, wait
 from .runs import declare_queues, start
@@ -329,9 +329,6 @@ def cancel(work: Work, run: RunRow, path: str = "", *, reason: str = "", by: str
     if is_over(row):
         return False
     why: dict[str, Json] = {"reason": reason, "by": by, "origin": "user"}
-    if row.reason == CONTINUED:
-        # The run was about to go on as its next execution: it ends here instead.
-        row = work.put(row._replace(reason="user", wait=None, cancel=json.dumps(why) if is_closing(row) else None))
     cancel_tree(work, row, {**why, "force": True} if force else why)
     return True
 

@@ -141,6 +141,10 @@ def cancel_row(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     """Cancel one step; a group is marked, and ends when its children have."""
     if is_over(row) or row.phase == "outputs":
         return
+    if row.path == "" and row.reason == CONTINUED:
+        # The run was about to go on as its next execution: it ends here instead.
+        ends_here = json.dumps(why) if is_closing(row) else None
+        row = work.put(row._replace(reason=why["origin"], wait=None, cancel=ends_here))
     if "force" not in why and (row.cancel is not None or is_closing(row)):
         return
     flagged = row._replace(cancel=json.dumps(why))

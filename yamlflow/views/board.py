@@ -31,6 +31,7 @@ SKIPPED = {
     "failed": "something it needs failed",
     "canceled": "something it needs was canceled",
     "needs": "what it needs did not come true",
+    "concurrency": "another run has its package's key",
 }
 ENDED = frozenset({"succeeded", "failed", "skipped", "canceled"})
 
@@ -112,8 +113,10 @@ class Board:
         if word in ("started", "resumed", "retried"):
             self.status, self.ended_at = "running", None
             self.started_at = self.started_at or event.at
-        elif word == "paused":
+        elif word in ("paused", "waiting"):
             self.status = word
+        elif word == "succeeds":
+            pass
         elif event.kind.startswith("run."):
             self.status, self.ended_at = word, event.at
         return Change(event=event, entry=None, told=told)
@@ -142,7 +145,7 @@ class Board:
             case "step.succeeded":
                 entry.note = ""
             case "step.waiting":
-                entry.note = f"until {told['until']}" if told.get("until") else ""
+                entry.note = waiting_text(told)
         if entry.status in ENDED and before not in ENDED:
             entry.ended_at = event.at
 
@@ -161,6 +164,13 @@ class Board:
         """The steps that run below a fan-out."""
         head = f"{loop.path}["
         return [entry for entry in self.entries.values() if entry.status == "running" and entry.path.startswith(head)]
+
+
+def waiting_text(told: Json) -> str:
+    """What a step waits for."""
+    what = [f'{word} "{told[key]}"' for key, word in (("signal", "for signal"), ("run", "for run")) if told.get(key)]
+    what += [f"for an answer: {told['prompt']}"] if told.get("prompt") else []
+    return ", ".join(what + ([f"until {told['until']}"] if told.get("until") else []))
 
 
 def progress_text(told: Json) -> str:

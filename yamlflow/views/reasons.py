@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..clock import to_datetime
 from ..lifecycle import is_over
+from ..outcome import Json
 from ..plan import ENGINE_QUEUE, Node, child_path, parent_path
 from ..rows import RunRow, StepRow
 from .queues import QueueView
@@ -47,6 +48,8 @@ def why(row: StepRow, node: Node | None, around: Surroundings) -> str | None:
 
 def why_pending(row: StepRow, node: Node | None, around: Surroundings) -> str:
     """Its needs, its group's places, or time."""
+    if row.path == "" and around.run.slot is not None:
+        return f'waits until another run with the key "{around.run.slot.partition("/")[2]}" has ended (concurrency)'
     if row.parked == "slot":
         return f"not offered: waits for a place{places(row, around)}"
     if row.parked == "timer" and row.available_at is not None:
@@ -97,6 +100,8 @@ def why_waiting(row: StepRow, around: Surroundings) -> str | None:
     """Time, another step, or its own children."""
     if row.phase == "sleep":
         return "sleeps" if row.available_at is None else f"sleeps until {moment(row.available_at, around.now)}"
+    if row.cancel is None and row.phase in AWAITED:
+        return AWAITED[row.phase](row, around) + until(row, around.now)
     if row.phase == "dedup":
         return "waits for the step that has the same dedup_key"
     if row.cancel is not None:
@@ -106,10 +111,50 @@ def why_waiting(row: StepRow, around: Surroundings) -> str | None:
     return None
 
 
+def awaited_signal(row: StepRow, around: Surroundings) -> str:
+    """The signal, and how to send it."""
+    name = waited_for(row).get("signal")
+    return f'waits for the signal "{name}": `yamlflow signal {around.run.id} {name}` sends it'
+
+
+def awaited_answer(row: StepRow, around: Surroundings) -> str:
+    """The question, and how to answer it."""
+    prompt = str(waited_for(row).get("prompt") or "").strip()
+    asked = f"asks: {prompt}" if prompt else "asks for a yes or no"
+    return f"{asked} (`yamlflow approve {around.run.id} {row.path}`)"
+
+
+def awaited_run(row: StepRow, around: Surroundings) -> str:
+    """The child run."""
+    late = "its timeout passed; " if row.error is not None and row.available_at is None else ""
+    return f'{late}waits for run "{waited_for(row).get("run")}"'
+
+
+#: Phase of a step that waits -> what it waits for, in words.
+AWAITED: Mapping[str, Callable[[StepRow, Surroundings], str]] = {
+    "signal": awaited_signal,
+    "approval": awaited_answer,
+    "child": awaited_run,
+}
+
+
+def waited_for(row: StepRow) -> Mapping[str, Json]:
+    """What is known of a wait."""
+    found: Mapping[str, Json] = json.loads(row.wait or "{}")
+    return found
+
+
+def until(row: StepRow, now: int) -> str:
+    """How long a wait goes on at most."""
+    return "" if row.available_at is None else f", until {moment(row.available_at, now)}"
+
+
 def why_skipped(row: StepRow, node: Node | None, around: Surroundings) -> str:
     """Its ``if``, or what became of its needs."""
     if row.reason == "if":
         return "its `if` was false"
+    if row.reason == "concurrency":
+        return "another run has the key of its package's `concurrency`"
     missed = [
         f"{name} {'did not run' if other is None else words_for(other)}"
         for name, other in needed(row, node, around)
@@ -138,6 +183,9 @@ ORIGINS: Mapping[str, str] = {
     "race": "another branch won",
     "timeout": "its group was not done in time",
     "limit": "the run passed a limit",
+    "parent": "its parent run ended",
+    "continued": "the run goes on as its next execution",
+    "concurrency": "a newer run took its place",
 }
 
 

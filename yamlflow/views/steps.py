@@ -24,6 +24,10 @@ MOST = 20
 FIRST = (("failed",), ("running",), ("waiting", "ready"), ("canceled",))
 
 
+#: A step that waits holds what it comes to should its time run out; that is no error yet.
+NO_ERROR = ("succeeded", "waiting")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepView:
     """One step, and what is listed below it."""
@@ -119,7 +123,7 @@ class Builder:
             reason=why(row, node, self._around),
             attempts=row.attempt,
             worker=row.worker,
-            error=json.loads(row.error) if row.error and row.status != "succeeded" else None,
+            error=json.loads(row.error) if row.error and row.status not in NO_ERROR else None,
             result=row.result,
             started_at=row.started_at,
             ended_at=row.ended_at,
