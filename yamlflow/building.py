@@ -24,6 +24,7 @@ from . import document
 from .errors import InvalidInput, InvalidPackage, PluginError, Problem, StepFault, UserError
 from .executors.binding import Binding
 from .facts import EmittedStep, named
+from .inputs import resolve
 from .outcome import Emitted, Json
 from .packages import Graph, Loaded, loaded, made
 from .policies import DURATIONS, Duration, QueuePolicy, RetryPolicy, defined, duration, said
@@ -103,11 +104,12 @@ class RunBuilder:
 class Entry:
     """An entrypoint: its inputs are checked by its type hints, then it builds a graph."""
 
-    def __init__(self, build: Builder, name: str) -> None:
+    def __init__(self, build: Builder, name: str, declared: Mapping[str, Json] | None = None) -> None:
         if not callable(build) or inspect.iscoroutinefunction(build) or inspect.isgeneratorfunction(build):
             raise PluginError(f'the entrypoint of package "{name}" must be a plain function; this is {build!r}')
         self._build = build
         self._name = name
+        self._declared = declared
 
     @cached_property
     def _binding(self) -> Binding:
@@ -133,6 +135,8 @@ class Entry:
         context: Mapping[str, Json], serializers: Serializers,
     ) -> Graph:  # fmt: skip
         """The graph for these inputs; see ``packages.Entrypoint``."""
+        if self._declared is not None:
+            given = resolve(self._declared, given)
         arguments = self._arguments(given, serializers)
         inputs = self._stored(arguments, serializers)
         run = RunBuilder(
@@ -217,7 +221,7 @@ class Package(Loaded):
         """
         if (entrypoint is None) == (steps is None):
             raise UserError(f'package "{name}": give either an entrypoint or steps')
-        entry = None if entrypoint is None else Entry(entrypoint, name)
+        entry = None if entrypoint is None else Entry(entrypoint, name, inputs)
         given = {
             "yamlflow": 1, "name": name, "title": title, "description": description, "version": version,
             "inputs": inputs if inputs is not None or entry is None else entry.inputs() or None,

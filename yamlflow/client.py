@@ -174,7 +174,7 @@ class Client:
         ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
         fit what its package declares. Once this returns the signal is durable.
         """
-        value = sound_value(data)
+        value = sound_value(data, self.shelf.serializers.tagger)
         with self.transaction() as work:
             return commands.send(work, self._run(work, run_id), name, value, sender=sender, key=key)
 
@@ -194,7 +194,7 @@ class Client:
 
         ``options`` are those of ``start``.
         """
-        value = sound_value(data)
+        value = sound_value(data, self.shelf.serializers.tagger)
         one = self.package(package) if isinstance(package, str) else package
         self.plans.add(one)
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
@@ -214,7 +214,7 @@ class Client:
         ``UnknownName``; ``InvalidInput`` when the form does not fit; ``NotAllowed`` when the step does not ask, or was
         answered otherwise.
         """
-        value = sound_value(form)
+        value = sound_value(form, self.shelf.serializers.tagger)
         with self.transaction() as work:
             run = self._run(work, run_id)
             return commands.answer(work, run, step, approved=approved, by=by, comment=comment, form=value)

@@ -24,7 +24,7 @@ from .scope import Draws
 from .serializers import Serializers
 from .store.base import Reader
 from .template import Expressions
-from .values import NotJson, plain
+from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
@@ -236,10 +236,10 @@ def stored(row: PackageRow) -> Loaded:
     return made(read) if read.data.get("steps") == {} else loaded(read)
 
 
-def sound_value(value: Json) -> Json:
+def sound_value(value: Any, tagger: Tagger | None = None) -> Json:
     """A signal's data or a form, as plain JSON of up to 1 MiB. ``InvalidInput`` for what JSON cannot say."""
     try:
-        return plain(value, limit=Limits().result)
+        return plain(value, limit=Limits().result, tagger=tagger)
     except NotJson as wrong:
         raise InvalidInput([Problem(message=wrong.message, pointer=("data", *wrong.pointer))]) from wrong
 

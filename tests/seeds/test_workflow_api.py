@@ -275,6 +275,18 @@ def test_defaults_of_a_typed_input_are_kept_with_the_run(rt: Runtime) -> None:
     assert json.loads(row.inputs) == {"message": "hi", "times": 1}
 
 
+def test_inputs_may_be_declared_in_json_schema(rt: Runtime) -> None:
+    declared = {"pages": {"type": "integer", "minimum": 1, "default": 2}}
+
+    def entrypoint(run: RunBuilder, input: dict[str, Any]) -> None:
+        run.step("root", kind="any/ok", input=input)
+
+    one = Package("declared", entrypoint=entrypoint, inputs=declared)
+    assert json.loads(rt.start(one).inputs) == {"pages": 2}
+    with pytest.raises(InvalidInput, match=r"inputs\.pages: 0 is less than the minimum of 1"):
+        rt.start(one, {"pages": 0})
+
+
 def test_a_plain_dict_takes_any_input(rt: Runtime) -> None:
     def entrypoint(run: RunBuilder, input: dict[str, Any]) -> None:
         run.step("root", kind="any/ok", input=input)

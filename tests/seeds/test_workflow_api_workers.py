@@ -172,6 +172,7 @@ def test_closing_stops_the_workers() -> None:
     rt.close()
     working.join(10)
     assert not working.is_alive()
+    rt.close()
 
 
 def test_workers_run_beside_an_event_loop() -> None:
@@ -243,3 +244,14 @@ def test_an_artifact_is_opened_from_another_process_view(tmp_path: Path) -> None
         with client.open_artifact(run, "a", "note") as stream:
             assert stream.read() == b"hi"
         assert client.projection("play").query("select 1 as one") == [{"one": 1}]
+
+
+def test_a_client_waits_for_a_run_that_a_thread_works_on() -> None:
+    with Runtime() as rt:
+        rt.register(echo)
+        working = threading.Thread(target=rt.run_workers)
+        working.start()
+        run = rt.start(hello, {"message": "hi"})
+        assert rt.wait(run.id, timeout=20).status == "succeeded"
+        rt.stop()
+        working.join(10)
