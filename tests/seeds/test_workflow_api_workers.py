@@ -116,17 +116,16 @@ def test_workers_stop_after_max_cycles() -> None:
 
 def test_a_drain_lets_what_is_in_hand_end() -> None:
     with Runtime() as rt:
-        begun = threading.Event()
 
         @executor("take/while")
         def take() -> str:
-            begun.set()
+            rt.stop()
             time.sleep(0.2)
             return "done"
 
         rt.register(take)
         run = started(rt, steps("a", kind="take/while"))
-        rt.run_workers(begun.is_set, drain=10)
+        rt.run_workers(drain=10)
         assert rt.result(run, "a") == "done"
 
 
