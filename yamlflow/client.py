@@ -30,7 +30,7 @@ from .packages import Loaded, Plans, folder_of
 from .ports import ArtifactStore
 from .projections import Projections
 from .rows import EventRow, RunRow, StepRow
-from .scope import gathered, plan_node
+from .scope import gathered, node_of
 from .serializers import Serializer, Serializers
 from .shapes import shaped
 from .spec import FanOut, Matrix
@@ -292,7 +292,7 @@ class Client:
         row = None if run is None else next(iter(self.store.steps_at(run.key, [step])), None)
         if run is None or row is None:
             return None
-        node = plan_node(self.plans(run.digest), step)
+        node = node_of(self.store, self.plans(run.digest), run.key, step)
         if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
             value: Json = gathered(self.store, row)
         else:

@@ -24,7 +24,7 @@ from .plugins import Plugins
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
 from .rows import RunRow, StepRow
-from .scope import Draws, Place, plan_node, scope_for
+from .scope import Draws, Place, node_of, scope_for
 from .serializers import Serializers
 from .starting import Shelf
 from .store.base import Store
@@ -117,7 +117,7 @@ class Lookup:
             assert root.definition is not None
             fragment = self.plan.fragment(root.definition, json.loads(root.definition), parent_path(root.path) or "")
             return fragment.node(root.path, path)
-        return plan_node(self.plan, path)
+        return node_of(self.bench.store, self.plan, self.run.key, path)
 
     def _emitted_root(self) -> StepRow | None:
         if self.row.definition is not None:

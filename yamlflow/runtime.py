@@ -105,9 +105,10 @@ class Runtime(Client):
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
             serializers=self.shelf.serializers,
         )  # fmt: skip
-        with self.transaction() as work:
-            for queue in policies.values():
-                work.tx.put_queue(queue_row(queue.name, queue, work.tx.queue(queue.name), work.now))
+        if policies:
+            with self.transaction() as work:
+                for queue in policies.values():
+                    work.tx.put_queue(queue_row(queue.name, queue, work.tx.queue(queue.name), work.now))
 
     def close(self) -> None:
         """Stop working, give back what is in hand and close the store. Closing twice is harmless."""

@@ -332,3 +332,20 @@ def plan_node(plan: Plan, path: str) -> Node | None:
         return plan.node(path)
     except KeyError:
         return None
+
+
+def node_of(reader: Reader, plan: Plan, run: int, path: str) -> Node | None:
+    """The node at a path of a run, also of a step that was emitted or that a program built; None when there is none."""
+    declared = plan_node(plan, path)
+    if declared is not None:
+        return declared
+    above = [path, *ancestors(path)]
+    rows = {row.path: row for row in reader.steps_at(run, above) if row.definition is not None}
+    root = next((rows[each] for each in above if each in rows), None)
+    if root is None:
+        return None
+    fragment = plan.fragment(root.definition or "", json.loads(root.definition or "{}"), parent_path(root.path) or "")
+    try:
+        return fragment.node(root.path, path)
+    except KeyError:
+        return None

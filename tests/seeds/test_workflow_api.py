@@ -187,6 +187,21 @@ def test_a_condition_reads_what_built_steps_gave(rt: Runtime) -> None:
     assert (status(rt, run, "b"), status(rt, run)) == ("skipped", "succeeded")
 
 
+def test_a_built_step_may_be_a_loop_whose_results_others_read(rt: Runtime) -> None:
+    def build(run: RunBuilder) -> None:
+        a = run.step("a", steps={"x": {"kind": "any/ok", "with": {"input": "${{ item * 2 }}"}}}, for_each=[1, 2])
+        run.step("b", kind="any/ok", needs=a, for_each="${{ steps.a.result }}", input="data")
+        run.step("c", needs="b", steps={"x": {"kind": "any/ok", "with": {"input": "${{ steps.b.result }}"}}})
+
+    run = rt.start(built(build, outputs={"a": "${{ steps.a.result | length }}"})).id
+    rt.run_until_idle()
+    assert rt.error(run) is None
+    assert rt.result(run, "a[1]/x") == {"input": 4}
+    assert rt.result(run, "b") == ["data", "data"]
+    assert rt.result(run, "c/x") == {"input": ["data", "data"]}
+    assert rt.result(run) == {"a": 2}
+
+
 def test_handlers_of_a_built_package_run(rt: Runtime) -> None:
     keys = {"on_failure": [{"kind": "any/ok", "id": "tell", "with": {"input": "${{ error.code }}"}}]}
     run = rt.start(built(steps("a", kind="any/bad"), **keys)).id
