@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("asking",),
     ("worker",),
     ("once",),
-    ("client",),
+    ("client results",),
     ("runtime",),
     ("views",),
     ("cli", "testing"),
