@@ -162,7 +162,7 @@ class Client(Results):
     def signal(
         self, run_id: str, name: str, data: Json = None, *, sender: str | None = None, key: str | None = None
     ) -> bool:
-        """Send a signal to a run's newest execution; False when it has had one of that ``key``.
+        """Send a signal to a run's newest execution; False when it, or one before it, has had one of that ``key``.
 
         ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
         fit what its package declares. Once this returns the signal is durable.
@@ -185,6 +185,8 @@ class Client(Results):
     ) -> RunRow:
         """Send a signal to a run, started in the same transaction when no live one has this id; the run.
 
+        A signal of a ``key`` that a run of this id has had, also one that has ended, is not sent again.
+
         ``options`` are those of ``start``.
         """
         value = sound_value(data, self.shelf.serializers.tagger)
@@ -193,6 +195,8 @@ class Client(Results):
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
         with self.transaction() as work:
             known = work.tx.find_run(run_id)
+            if known is not None and key is not None and work.tx.has_signal(run_id, key):
+                return work.run(known.key)
             run = (
                 work.run(known.key) if known is not None and known.ended_at is None else commands.start(work, wanted)[0]
             )

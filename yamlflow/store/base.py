@@ -159,7 +159,10 @@ class MessageTransaction(Protocol):
     """Signals, those that wait for something, and what binds runs to one another, within one transaction."""
 
     def put_signal(self, row: SignalRow) -> SignalRow | None:
-        """Keep a signal; its ``seq`` is chosen by the store. None when the run has one of the same key already."""
+        """Keep a signal; its ``seq`` is chosen by the store. None when the run's id has had one of the same key."""
+
+    def has_signal(self, run_id: str, key: str) -> bool:
+        """Whether any execution of a run has had a signal of that key."""
 
     def read_signal(self, run: int, name: str, step: int) -> SignalRow | None:
         """The first unread signal of a name, from now on read by a step; None when there is none."""

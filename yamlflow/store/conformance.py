@@ -126,9 +126,13 @@ class StoreConformance:
 
     def test_a_signal_of_a_key_is_kept_once_for_a_run(self, store: Store) -> None:
         run, other = self.add_run(store), self.add_run(store, "other")
+        later = self.add_run(store, execution=2)
         with store.transaction() as tx:
+            assert not tx.has_signal("r", "k")
             kept = [tx.put_signal(self.signal(to, key="k")) for to in (run, run, other)]
             assert [one is not None for one in kept] == [True, False, True]
+            assert tx.has_signal("r", "k")
+            assert tx.put_signal(self.signal(later, key="k")) is None, "executions of one id are one receiver"
             assert [tx.put_signal(self.signal(run)) is not None for _ in "ab"] == [True, True]
 
     def test_unread_signals_move_on_in_order_and_read_ones_stay(self, store: Store) -> None:

@@ -99,11 +99,11 @@ create index steps_awaiting on steps (run, awaits, started_at, id) where awaits 
 
 create table signals (
     seq integer primary key autoincrement, run integer not null, name text not null, data text not null, sender text,
-    key text, at integer not null, taken_by integer
+    key text, at integer not null, taken_by integer, run_id text
 );
 create index signals_by_run on signals (run, seq);
 create index signals_unread on signals (run, name, seq) where taken_by is null;
-create unique index signals_once on signals (run, key) where key is not null;
+create unique index signals_once on signals (run_id, key) where key is not null;
 
 create table locks (name text primary key, run integer not null, step integer not null, since integer not null)
 without rowid;

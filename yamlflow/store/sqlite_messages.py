@@ -8,22 +8,24 @@ from ..rows import RunRow, SignalRow, StepRow
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
+SIGNAL = ", ".join(SignalRow._fields)
 
 PUT_SIGNAL = """
-insert into signals (run, name, data, sender, key, at) values (?, ?, ?, ?, ?, ?)
-on conflict (run, key) where key is not null do nothing returning seq
+insert into signals (run, name, data, sender, key, at, run_id)
+values (?, ?, ?, ?, ?, ?, (select id from runs where runs.key = ?))
+on conflict (run_id, key) where key is not null do nothing returning seq
 """
-READ_SIGNAL = """
+READ_SIGNAL = f"""
 update signals set taken_by = ?
 where seq = (select seq from signals where run = ? and name = ? and taken_by is null order by seq limit 1)
-returning *
+returning {SIGNAL}
 """
 AWAITING = f"""
 select {STEP} from steps where run = ? and awaits = ? and awaits is not null order by started_at, id limit 1
 """
 CHILDREN = f"select {RUN} from runs where parent_run = ? and parent_run is not null and ended_at is null order by key"
 IN_SLOT = f"select {RUN} from runs where slot = ? and status = ? and slot is not null and ended_at is null order by key limit ?"
-SIGNALS = "select * from signals where run = ? and (? or taken_by is null) order by seq limit ?"
+SIGNALS = f"select {SIGNAL} from signals where run = ? and (? or taken_by is null) order by seq limit ?"
 
 
 class MessageStatements:
@@ -32,8 +34,14 @@ class MessageStatements:
     _db: sqlite3.Connection
 
     def put_signal(self, row: SignalRow) -> SignalRow | None:
-        kept = self._db.execute(PUT_SIGNAL, (row.run, row.name, row.data, row.sender, row.key, row.at)).fetchone()
+        kept = self._db.execute(
+            PUT_SIGNAL, (row.run, row.name, row.data, row.sender, row.key, row.at, row.run)
+        ).fetchone()
         return None if kept is None else row._replace(seq=kept[0])
+
+    def has_signal(self, run_id: str, key: str) -> bool:
+        sql = "select 1 from signals where run_id = ? and key = ? and key is not null"
+        return self._db.execute(sql, (run_id, key)).fetchone() is not None
 
     def read_signal(self, run: int, name: str, step: int) -> SignalRow | None:
         row = self._db.execute(READ_SIGNAL, (step, run, name)).fetchone()
