@@ -178,7 +178,7 @@ class Client(Results):
         data: Json = None,
         *,
         package: str | Loaded,
-        inputs: Mapping[str, Json] | None = None,
+        inputs: Any = None,
         sender: str | None = None,
         key: str | None = None,
         **options: Any,
@@ -194,9 +194,9 @@ class Client(Results):
         self.plans.add(one)
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
         with self.transaction() as work:
-            known = work.tx.find_run(run_id)
+            known: RunRow | None = work.tx.find_run(run_id)
             if known is not None and key is not None and work.tx.has_signal(run_id, key):
-                return work.run(known.key)
+                return known
             run = (
                 work.run(known.key) if known is not None and known.ended_at is None else commands.start(work, wanted)[0]
             )
