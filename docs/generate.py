@@ -113,6 +113,35 @@ def inner_keys() -> Iterator[str]:
             yield from (f"As for a step: {', '.join(f'`{key}`' for key in same)}.", "")
 
 
+def test_table(*pointers: str) -> Callable[[], Iterator[str]]:
+    """Tables of keys in files of tests, each under its heading where there is more than one."""
+
+    def part() -> Iterator[str]:
+        from yamlflow.document import schema_of_tests
+
+        schema = schema_of_tests()
+        for pointer in pointers:
+            if len(pointers) > 1:
+                yield from ("", f"### {TEST_HEADINGS[pointer]}", "")
+            yield from keys_at(schema, pointer)
+
+    return part
+
+
+#: Where keys of tests stand in their schema → heading.
+TEST_HEADINGS = {
+    "$defs/mock": "Mocks",
+    "$defs/answer": "Each answer of a `sequence`",
+    "$defs/fault": "`error` of a mock",
+    "$defs/expect": "`expect`",
+    "$defs/expected_step": "Each of `steps`",
+    "$defs/expected_error": "`error`",
+    "$defs/expected_call": "Each of `calls`",
+    "$defs/listed_test": "A test",
+    "": "A file",
+}
+
+
 def kinds() -> Iterator[str]:
     """Each built-in kind: what it does, and its input."""
     from yamlflow.plugins import load
@@ -212,6 +241,12 @@ PARTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "step-keys": step_keys,
     "group-keys": group_keys,
     "inner-keys": inner_keys,
+    "test-mocks": test_table("$defs/mock", "$defs/answer", "$defs/fault"),
+    "test-events": test_table("$defs/event"),
+    "test-expectations": test_table(
+        "$defs/expect", "$defs/expected_step", "$defs/expected_error", "$defs/expected_call"
+    ),
+    "test-files": test_table("$defs/listed_test", ""),
     "kinds": kinds,
     "hooks": hooks,
     "events": events,

@@ -23,6 +23,7 @@ from yamlflow.template import Expressions
 from yamlflow.testing import FakeClock
 
 ROOT = Path(__file__).parent.parent
+pytest_plugins = ["pytester"]
 #: Seconds after which a run that has not ended is taken for stuck.
 PATIENCE = 30
 ENDED = frozenset({"succeeded", "failed", "canceled", "continued"})

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from yamlflow import errors
-from yamlflow.document import package_schema
+from yamlflow.document import check_tests, package_schema, read
 
 from .conftest import ROOT, problems
 
@@ -73,6 +73,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("text", [*blocks("yaml")])
 def test_nothing_is_wrong_with_a_yaml_block(text: str) -> None:
+    if "\ntests:\n" in text:
+        assert check_tests(read(text)) == []
+        return
     assert problems(as_package(text)) == []
 
 

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tables",),
     (
         "document",
+        "cron",
         "store projections",
         "context ports artifacts logs speech folders shapes executors",
         "project",
@@ -33,7 +34,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope", "building"),
     ("engine",),
-    ("scheduler", "starting"),
+    ("scheduler", "starting", "removal"),
+    ("timetable", "counts"),
+    ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
     ("asking",),
@@ -42,7 +45,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client results",),
     ("runtime",),
     ("views",),
-    ("cli", "testing"),
+    ("testing",),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 #: What the pure line may not import: all that reads the world.

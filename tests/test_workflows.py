@@ -15,14 +15,17 @@ from typing import Any
 import pytest
 import yaml
 
+from yamlflow.clock import DAY, HOUR, MINUTE
 from yamlflow.outcome import Json
+from yamlflow.project import package_files
 from yamlflow.rows import RunRow
-from yamlflow.runtime import Runtime
+from yamlflow.runtime import Runtime, load_package
+from yamlflow.testing import FakeClock
 
 from .conftest import ROOT, error_of, play, problems
 from .fixtures.serve import Shop, serving
 
-PACKAGES = sorted((ROOT / "workflows").glob("*.yaml"))
+PACKAGES = [one.file for one in package_files([ROOT / "workflows"])]
 Make = Callable[..., Runtime]
 
 
@@ -309,3 +312,34 @@ with Runtime("sqlite:///hello.db", worker_id="hello-worker", max_workers=2) as r
     )
     assert told.stderr == ""
     assert json.loads(told.stdout) == ["hello-run-1", 1, "succeeded", {"echoed": "hello workflow"}]
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------
+
+
+def test_the_nightly_sum_comes_at_its_times_is_left_out_while_one_goes_on_and_goes_after_a_week(
+    runtime: Make, clock: FakeClock
+) -> None:
+    package = load_package(ROOT / "workflows" / "nightly.yaml")
+    one = runtime(clock=clock, schedules=[package])
+    # 2026-01-01T00:00Z is one o'clock in Berlin, on a Thursday.
+    clock.advance(HOUR + 30 * MINUTE)
+    one.run_until_idle()
+    (run,) = one.runs()
+    assert (run.id, run.status, one.result(run.id)) == ("nightly-2026-01-01T01.30.00Z", "succeeded", {"total": 49.75})
+    assert [row[1:] for row in rows(one, "nightly", "select key, what, total from totals")] == [("sales", 49.75)]
+    clock.advance(5 * HOUR + 30 * MINUTE)
+    assert [fired.run_id for fired in one.timetable.fire()] == ["nightly-2026-01-01T07.00.00Z.1"]
+    clock.advance(15 * MINUTE)
+    (left_out,) = one.timetable.fire()
+    assert left_out.run_id is None
+    assert 'run "nightly-2026-01-01T07.00.00Z.1" of "nightly" has the key' in (left_out.note or "")
+    one.run_until_idle()
+    clock.advance(8 * DAY)
+    one.run_until_idle()
+    # The night that was missed last, once; all that ended a week ago is gone.
+    assert [run.id for run in one.runs()] == ["nightly-2026-01-09T01.30.00Z"]
+
+
+def test_the_nightly_sum_by_hand(runtime: Make) -> None:
+    assert outputs(runtime(), "nightly") == {"total": 49.75}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from .engine.retry import retry
 from .engine.starts import IfExists, Start
 from .engine.work import Work
 from .errors import StartRefused, UnknownName
+from .keeping import Keeping
 from .outcome import Json
 from .packages import Loaded, Plans
 from .ports import ArtifactStore
@@ -36,7 +38,7 @@ from .store.sqlite import SqliteStore
 from .template import Expressions
 
 
-class Client(Results):
+class Client(Results, Keeping):
     """A store, and the commands on it.
 
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
@@ -96,7 +98,7 @@ class Client(Results):
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def transaction(self) -> Any:
+    def transaction(self) -> AbstractContextManager[Work]:
         """One transaction of the engine on this store."""
         return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
 

@@ -10,7 +10,7 @@ from .spec import Call, Group, Package, Step
 #: Kinds that this version does not supply.
 KINDS = frozenset[str]()
 #: Keys of a package and of a step that this version does not act on.
-PACKAGE_KEYS = ("schedule", "retention")
+PACKAGE_KEYS: tuple[str, ...] = ()
 STEP_KEYS = ("undo", "cache", "locks")
 
 

@@ -23,12 +23,14 @@ from .plan import Layer, Node, ancestors, parent_path, shape
 from .plugins import Plugins
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
+from .removal import Remover
 from .rows import RunRow, StepRow
 from .scope import Draws, Place, node_of, scope_for
 from .serializers import Serializers
 from .starting import Shelf
 from .store.base import Store
 from .template import Expressions, TemplateError
+from .timetable import Timetable
 from .values import NotJson
 
 #: What a process gets of the worker's own environment.
@@ -53,6 +55,10 @@ class Bench:
     secret: Callable[[str], str | None]
     #: The packages that steps can start as runs.
     shelf: Shelf
+    #: Removes runs that need not be kept any more.
+    remover: Remover
+    #: The schedules that this process looks after; None for none.
+    timetable: Timetable | None = None
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
     #: Values of people's own types.

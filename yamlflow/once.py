@@ -55,6 +55,9 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
     bench = replace(bench, clock=Reading(bench.clock))
     steady = bench.clock.steady()
     name = settings.name or "once"
+    if bench.timetable is not None:
+        bench.timetable.fire()
+    bench.remover.sweep()
     with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
         scheduler.tick(work, steady=steady)
     taken: dict[str, int] = {}

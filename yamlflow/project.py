@@ -23,6 +23,8 @@ MARKS = (".yamlflow", "yamlflow.toml", "pyproject.toml")
 STATE = ".yamlflow"
 SETTINGS_FILE = "yamlflow.toml"
 SUFFIXES = (".yaml", ".yml")
+#: How the names of files of tests end; they are no packages.
+TESTS = tuple(f".test{suffix}" for suffix in SUFFIXES)
 #: How much of a file is searched for its package's name.
 HEAD = 65536
 NAME = re.compile(r"""^name:[ \t]*["']?([a-z0-9][a-z0-9._-]*)["']?[ \t]*(?:#.*)?$""", re.MULTILINE)
@@ -265,9 +267,15 @@ def package_files(folders: Iterable[Path]) -> Iterator[Found]:
     """The packages in folders, by file; a file without a name is none."""
     for folder in folders:
         for file in sorted(folder.iterdir()):
-            name = declared_name(file) if file.suffix in SUFFIXES and file.is_file() else None
+            is_one = file.suffix in SUFFIXES and not is_test_file(file) and file.is_file()
+            name = declared_name(file) if is_one else None
             if name is not None:
                 yield Found(name=name, file=file)
+
+
+def is_test_file(file: Path | str) -> bool:
+    """Whether a file holds tests of a package, by its name: ``crawl.test.yaml``."""
+    return str(file).endswith(TESTS)
 
 
 def declared_name(file: Path) -> str | None:
@@ -284,6 +292,8 @@ def declared_name(file: Path) -> str | None:
 def find_package(given: str, project: Project) -> Path:
     """The file of a package, by path or by name. ``UnknownName`` when there is none, or more than one."""
     path = Path(given)
+    if path.is_file() and is_test_file(path):
+        raise UnknownName(f"{given} holds tests, not a package; `yamlflow test {given}` runs them")
     if path.is_file():
         return path
     if looks_like_path(given):

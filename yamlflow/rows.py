@@ -233,7 +233,12 @@ class ScheduleRow(NamedTuple):
     timezone: str
     #: None when it never comes again.
     next_at: int | None
+    #: The last time that was acted on.
     last_at: int | None
+    #: The id of the run that it started; None when it started none.
+    last_run: str | None = None
+    #: Why it started none, or which times before it were passed over.
+    note: str | None = None
 
 
 class RetentionRow(NamedTuple):
@@ -242,6 +247,17 @@ class RetentionRow(NamedTuple):
     package: str
     finished: int | None
     continued: int | None
+
+
+class Counts(NamedTuple):
+    """How much of what there is in a store at one moment."""
+
+    #: status -> runs.
+    runs: dict[str, int]
+    #: (queue, ``ready`` | ``delayed`` | ``running`` | ``waiting``) -> calls; a delayed one waits for a moment.
+    steps: dict[tuple[str, str], int]
+    #: When the call became ready that has waited longest; None when none is ready.
+    oldest_ready: int | None
 
 
 class QueueRow(NamedTuple):

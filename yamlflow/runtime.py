@@ -21,7 +21,8 @@ from typing import Any
 from . import document
 from .building import Package
 from .client import Client
-from .clock import Clock
+from .clock import Clock, WallClock
+from .engine.retention import declare_retention, retention_of
 from .engine.runs import queue_row
 from .errors import NotAllowed, PluginError, UserError
 from .executors import Executor, executor_of
@@ -38,6 +39,7 @@ from .serializers import Serializer
 from .starting import Finder, check_run_id
 from .store.base import Store
 from .template import Expressions
+from .timetable import Timetable
 from .worker import Cycle, Settings, Worker
 
 
@@ -50,7 +52,8 @@ class Runtime(Client):
     declaration is for its own queue. ``only_queues`` and ``only_kinds`` make this one of several workers on the store
     that share the work. ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and
     projections (beside the store's file unless said otherwise), ``serializers`` say how values of your own types are
-    stored. No signal handler is installed, and logging is left alone.
+    stored, ``schedules`` are packages whose ``schedule`` this runtime acts on while it works. No signal handler is
+    installed, and logging is left alone.
 
     Any method may be called from any thread; ``run_workers`` by one at a time. Raises ``UserError`` for what cannot be,
     ``StoreError`` for a store that cannot be used.
@@ -78,6 +81,7 @@ class Runtime(Client):
         limits: Limits = Limits(),
         on_event: Callable[[EventRow], None] | None = None,
         find: Finder | None = None,
+        schedules: Sequence[str | Loaded] = (),
     ) -> None:
         if max_workers < 1:
             raise UserError("max_workers must be at least 1")
@@ -99,16 +103,19 @@ class Runtime(Client):
         self._stopping = threading.Event()
         self._secrets = Secrets(Path.cwd(), self.plugins.secret)
         self._guard: ProcessGuard = Guard()
+        self.timetable = Timetable(self.store, self.shelf, clock=clock or WallClock(), transaction=self.transaction)
         self.bench = Bench(
             store=self.store, plans=self.plans, plugins=self.plugins, expressions=self.expressions, clock=self.clock,
             artifacts=self.artifact_store, projections=self.projections, guard=self._guard, home=self.home,
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
-            serializers=self.shelf.serializers,
+            serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
         )  # fmt: skip
         if policies:
             with self.transaction() as work:
                 for queue in policies.values():
                     work.tx.put_queue(queue_row(queue.name, queue, work.tx.queue(queue.name), work.now))
+        for each in schedules:
+            self.schedule(each)
 
     def close(self) -> None:
         """Stop working, give back what is in hand and close the store. Closing twice is harmless."""
@@ -132,6 +139,7 @@ class Runtime(Client):
         """
         if isinstance(thing, Loaded):
             super().register(thing)
+            self.declare(thing)
             return
         found = [executor_of(thing)] if executor_of(thing) is not None else methods_of(thing)
         if not found:
@@ -142,6 +150,20 @@ class Runtime(Client):
             if executor.kind in self.plugins.executors:
                 raise PluginError(f'the kind "{executor.kind}" is registered already')
             self.plugins.add(executor)
+
+    def declare(self, one: Loaded) -> None:
+        """The newest declaration of ``retention`` is that of the package which was loaded last."""
+        wanted = retention_of(one.plan)
+        known = {row.package: row for row in self.store.retentions()}
+        if known.get(wanted.package, wanted._replace(finished=None, continued=None)) != wanted:
+            with self.transaction() as work:
+                declare_retention(work, one.plan)
+
+    def schedule(self, package: str | Loaded) -> None:
+        """Act on a package's ``schedule`` from now on, while this runtime works. ``InvalidPackage``, ``UnknownName``."""
+        one = self.package(package) if isinstance(package, str) else package
+        self.plans.add(one)
+        self.timetable.add(one)
 
     # -- working
 

@@ -9,9 +9,11 @@ from every change that others commit.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import socket
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -31,6 +33,7 @@ from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Error, Failed, Json, Outcome
 from .ports import CancelToken
+from .removal import Remover
 from .rows import EventRow, StepRow, WorkerRow
 
 #: How long workers that are gone stay in the list: a day.
@@ -39,6 +42,8 @@ REMEMBERED = 86_400 * SECOND
 
 #: Milliseconds that a coroutine whose deadline has passed may take beyond ``kill_grace``.
 CLEANING = 5 * SECOND
+#: Seconds that a worker at its end waits for the removal of one run.
+SWEEPING = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +119,16 @@ class Worker:
         self._leasing = True
         self._sign: scheduler.LifeSign | None = None
         self._started = bench.clock.now()
+        #: Set while no sweep goes on.
+        self._swept = threading.Event()
+        self._swept.set()
         self._here = scheduler.Here(worker=self.name, host=socket.gethostname(), boot=boot_id())
 
     # -- life
 
     def open(self) -> None:
         """Make this worker known, so that others see when it dies."""
+        self.bench.remover.go_on()
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
@@ -128,6 +137,9 @@ class Worker:
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
+        # What it has begun to remove others will end.
+        self.bench.remover.stop()
+        self._swept.wait(SWEEPING)
         try:
             self._say("stopped")
         except StoreUnavailable:
@@ -187,6 +199,8 @@ class Worker:
         cycle = Cycle()
         clock = self.bench.clock
         steady = clock.steady()
+        if self.bench.timetable is not None and self._leasing:
+            self.bench.timetable.fire()
         self._collect()
         self._end_overdue(steady)
         version = self.bench.store.version()
@@ -219,13 +233,22 @@ class Worker:
             self._tell_one_by_one(ended)
             return cycle
         self._seen_version = self.bench.store.version()
-        self._looked = steady if looking else self._looked
+        if looking:
+            self._looked = steady
+            self._sweep()
         self._renewed = steady if renewing else self._renewed
         self._stop_canceled(work)
         cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
         for row in leased.steps:
             self._begin(row)
         return cycle
+
+    def _sweep(self) -> None:
+        """Let runs go that need not be kept: in a thread, for their files may be many."""
+        remover = self.bench.remover
+        if self._leasing and self._swept.is_set() and remover.is_time:
+            self._swept.clear()
+            self._threads.submit(lambda: sweep(remover, self._swept))
 
     def _tell_one_by_one(self, ended: list[Ended]) -> None:
         """One of these outcomes cannot be recorded: its step fails, the others and this worker go on."""
@@ -264,7 +287,9 @@ class Worker:
 
     def _next_time(self) -> int:
         timer = self.bench.store.next_timer()
-        times = [at for at in (timer, self._token_at if self._leasing else None) if at is not None]
+        table = self.bench.timetable
+        tick = table.next_at if table is not None and self._leasing else None
+        times = [at for at in (timer, self._token_at if self._leasing else None, tick) if at is not None]
         return min(times, default=self.bench.clock.now() + 3600 * SECOND)
 
     def _next_deadline(self, steady: int) -> int:
@@ -376,16 +401,20 @@ class Worker:
         if isinstance(prepared, Failed):
             self._ended.append(Ended(row.id, row.epoch, prepared))
             return
-        mode = prepared.executor.mode
+        self._hand_out(prepared, token)
+
+    def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
+        """Let an executor do its work: at once, on the loop or in a thread."""
+        row, mode = attempt.row, attempt.executor.mode
         if mode == "inline":
-            outcome = execute(prepared.executor, prepared.context)
-            self._ended.append(self._ended_with(prepared, outcome))
+            outcome = execute(attempt.executor, attempt.context)
+            self._ended.append(self._ended_with(attempt, outcome))
             return
-        self._busy[row.id] = (row.epoch, token, prepared)
+        self._busy[row.id] = (row.epoch, token, attempt)
         if mode == "async":
-            self._loop.submit(self._execute_async(prepared))
+            self._loop.submit(self._execute_async(attempt))
         else:
-            self._threads.submit(lambda: self._execute(prepared))
+            self._threads.submit(lambda: self._execute(attempt))
 
     def _execute(self, attempt: Attempt) -> None:
         try:
@@ -474,6 +503,17 @@ def tell(work: Work, one: Ended, worker: str) -> None:
         if row is not None and row.epoch == one.epoch:
             work.event(row.run, "step.drawn", row.path, one.drawn)
     report(work, step=one.step, epoch=one.epoch, worker=worker, outcome=one.outcome)
+
+
+def sweep(remover: Remover, done: threading.Event) -> None:
+    """Remove what need not be kept, and say that it is done."""
+    try:
+        remover.sweep()
+    except Exception as trouble:
+        # Whatever it is, the next sweep tries again, and this worker's steps are not concerned.
+        logging.getLogger("yamlflow.removal").warning("runs are not removed now: %s", trouble)
+    finally:
+        done.set()
 
 
 def unrecordable(fault: Exception) -> Failed:

@@ -277,7 +277,8 @@ class Family:
         self.must(run.status != "continued" or bool(successors), f"run {run.id} continued, and has no successor")
         if run.on_parent_close == "cancel" and run.ended_at is None and run.parent_run is not None:
             above = runs[run.parent_run]
-            stops = root.cancel is not None or above.ended_at is None or run.id in self.retried
+            ending = root.phase in ("undo", "handler", "outputs", "finally")
+            stops = root.cancel is not None or ending or above.ended_at is None or run.id in self.retried
             self.must(stops, f"run {run.id} goes on without its parent {above.id}")
         unread: dict[str, int] = {}
         for signal in self.store.signals(run.key, limit=10**6):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..cron import Cron, InvalidCron
 from ..errors import Pointer
 from ..executors.checking import check, is_plain
 from ..outcome import Json
@@ -74,10 +75,20 @@ def check_declared(desk: Desk, inputs: Mapping[str, Json], pointer: Pointer) -> 
 
 
 def check_scheduled(desk: Desk) -> None:
-    """Report what is wrong with the inputs that schedules give."""
+    """Report what is wrong with the times that schedules name, and with the inputs they give."""
     for index, entry in enumerate(desk.package.schedule):
+        check_times(desk, entry, ("schedule", index))
         place = ("schedule", index, "inputs") if "inputs" in entry else ("schedule", index)
         _check_values(desk, desk.package.inputs, entry.get("inputs") or {}, place, "the package")
+
+
+def check_times(desk: Desk, entry: Mapping[str, Json], pointer: Pointer) -> None:
+    """Report a cron text or time zone that cannot be; each is judged without the other."""
+    for key, cron, zone in (("cron", entry["cron"], "UTC"), ("timezone", "@daily", entry.get("timezone") or "UTC")):
+        try:
+            Cron.read(cron, zone)
+        except InvalidCron as wrong:
+            desk.findings.error((*pointer, key), wrong.message, wrong.remedy)
 
 
 def _check_values(

@@ -133,7 +133,11 @@ def migrate(ctx: click.Context) -> int:
 RULES = (
     ("steps without a run", "select count(*) from steps where run not in (select key from runs)"),
     ("runs without their package", "select count(*) from runs where digest not in (select digest from packages)"),
-    ("runs without a root step", "select count(*) from runs where key not in (select run from steps where path = '')"),
+    (
+        "runs without a root step",
+        "select count(*) from runs where key not in (select run from steps where path = '') "
+        "and key not in (select run from removals)",
+    ),
     (
         "ended runs with live steps",
         "select count(*) from steps join runs on runs.key = steps.run where runs.ended_at is not null "

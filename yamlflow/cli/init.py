@@ -31,6 +31,23 @@ outputs:
   text: ${{ steps.shout.result }}
 """
 
+HELLO_TEST = """\
+# yaml-language-server: $schema=../schemas/test.schema.json
+tests:
+  somebody is greeted loudly:
+    inputs: {who: Ada}
+    expect:
+      outputs: {text: "HELLO, ADA!\\n"}
+      order: [greet, shout]
+
+  without a greeting nobody shouts:
+    mocks:
+      - {kind: hello/greet, error: {code: no_voice, message: not a word}}
+    expect:
+      error: no_voice
+      steps: {shout: skipped}
+"""
+
 HELLO_PY = '''\
 """A kind of one's own: a function, its hints, its docstring. Drop more of them into this folder."""
 
@@ -58,16 +75,18 @@ README = """\
     yamlflow run hello --who Ada         # inputs are options
     yamlflow run hello --help            # which there are
     yamlflow validate                    # check all packages
+    yamlflow test                        # run the tests of all packages
     yamlflow runs                        # what ran
     yamlflow show last                   # where the newest run stands
     yamlflow schema > schemas/package.schema.json   # what editors complete, after adding a plugin
 
-- `workflows/` holds packages, `plugins/` the kinds that they use.
+- `workflows/` holds packages and their tests, `plugins/` the kinds that they use.
 - State is kept in `.yamlflow/`; remove that folder to forget everything.
 """
 
 FILES = {
     "workflows/hello.yaml": HELLO_YAML,
+    "workflows/hello.test.yaml": HELLO_TEST,
     "plugins/hello.py": HELLO_PY,
     "yamlflow.toml": SETTINGS_TOML,
     "WORKFLOWS.md": README,
@@ -84,11 +103,12 @@ FILES = {
 @click.argument("folder", default=".", metavar="[DIR]")
 @click.pass_context
 def init(ctx: click.Context, folder: str) -> int:
-    """Make a project that runs: a workflow, a plugin, settings, the schema for editors and a note. No file
-    that is there is overwritten.
+    """Make a project that runs: a workflow with its tests, a plugin, settings, schemas for editors and a note. No
+    file that is there is overwritten.
     """
     root = Path(folder)
-    for name, text in {**FILES, "schemas/package.schema.json": schema_text()}.items():
+    schemas = {"schemas/package.schema.json": schema_text(), "schemas/test.schema.json": schema_of_tests_text()}
+    for name, text in {**FILES, **schemas}.items():
         place = root / name
         if place.exists():
             click.echo(f"  kept     {place}", err=True)
@@ -99,6 +119,15 @@ def init(ctx: click.Context, folder: str) -> int:
     there = "" if root.resolve() == Path.cwd() else f"cd {root} && "
     click.echo(f"try: {there}yamlflow run hello", err=True)
     return 0
+
+
+def schema_of_tests_text() -> str:
+    """The schema of files of tests."""
+    import json
+
+    from ..document import schema_of_tests
+
+    return json.dumps(schema_of_tests(), indent=1, ensure_ascii=False) + "\n"
 
 
 def schema_text() -> str:

@@ -15,6 +15,8 @@ from .texts import clock_time, mark
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
+    from ..runtime import Runtime
+    from .scheduled import Scheduled
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]
@@ -38,6 +40,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]
         ("yamlflow worker --max-workers 16 --grace 2m", "16 calls at once; two minutes to end them when told to stop"),
         ("yamlflow worker --queues http,default", "only these queues"),
         ("yamlflow worker --kinds shell,python", "only these kinds"),
+        ("yamlflow worker --schedules", "also start the runs of the project's schedules"),
     ],
 )  # fmt: skip
 @click.option("--queues", metavar="A,B", help="Only steps of these queues.")
@@ -58,12 +61,14 @@ class Span(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--grace", type=Span(), default=30_000, metavar="TIME", help="How long steps may go on when told to stop. [30s]"
 )
+@click.option("--schedules", is_flag=True, help="Start the runs of the project's schedules too, as a scheduler would.")
+@click.option("--schedule", "named", multiple=True, metavar="PACKAGE", help="Those of this package only.")
 @click.option("--max-cycles", type=click.IntRange(1), metavar="N", help="Stop after so many turns.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what happens.")
 @click.pass_context
 def worker(
     ctx: click.Context, queues: str | None, kinds: str | None, workers: int | None, name: str, lease: int | None,
-    poll: int, grace: int, max_cycles: int | None, quiet: bool,
+    poll: int, grace: int, schedules: bool, named: tuple[str, ...], max_cycles: int | None, quiet: bool,
 ) -> int:  # fmt: skip
     """Work on the runs of a store: one of as many processes as you like, on one machine.
 
@@ -71,14 +76,18 @@ def worker(
     told twice, it ends at once. Another worker takes over what a dead one had.
     """
     from .foreground import Signals, work
-    from .opening import looking, project_of, working
-    from .resume import live_runs, plugins_for
+    from .opening import looking, plugins_of, project_of, working
+    from .resume import live_runs
+    from .scheduled import files_of, scheduled
 
     project = project_of(ctx)
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
-        plugins = plugins_for(ctx, project, live_runs(archive.store))
+        beside = dict.fromkeys(run.folder for run in live_runs(archive.store))
+        files = files_of(project, named) if schedules or named else []
+        plugins = plugins_of(ctx, project, *beside, *dict.fromkeys(file.absolute().parent for file in files))
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
+    found = scheduled(files, plugins, named=bool(named)) if schedules or named else []
     with working(
         ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers,
         only_queues=words(queues), only_kinds=kinds_of(kinds, plugins),
@@ -90,6 +99,8 @@ def worker(
         said.say(
             f"worker {runtime.worker.name} works on {runtime.store.url}, {runtime.worker.settings.slots} calls at once"
         )
+        if found:
+            look_after(runtime, said, found, plugins)
         with Signals(runtime.worker.wake_up, status=130) as signals:
 
             def stop() -> bool:
@@ -98,6 +109,16 @@ def worker(
             work(runtime, stop, grace=grace, patience=None, cycles=max_cycles)
             said.say(f"worker {runtime.worker.name} has stopped")
             return 0
+
+
+def look_after(runtime: Runtime, said: Saying, found: list[Scheduled], plugins: Plugins) -> None:
+    """Let the worker start the runs of schedules as well."""
+    from .scheduled import take_up
+    from .scheduler import Saying as Scheduling
+
+    runtime.timetable.on_fired = Scheduling(runtime, quiet=said.quiet).fired
+    take_up(runtime, found, plugins)
+    said.say(f"it looks after the schedules of {', '.join(one.package.package.name for one in found)}")
 
 
 def words(text: str | None) -> list[str] | None:
@@ -141,7 +162,7 @@ class Saying:
     """What a worker writes to stderr: a line for what it does, and only a count when it does too much to be read."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+        self.quiet = quiet
         self._second = self._said = self._kept_back = 0
         self._names: dict[int, str] = {}
         #: The id of a run, by key.
@@ -149,12 +170,12 @@ class Saying:
 
     def say(self, text: str) -> None:
         """A line."""
-        if not self._quiet:
+        if not self.quiet:
             to_stderr(text)
 
     def hear(self, event: EventRow) -> None:
         """An event that this process has committed."""
-        if self._quiet or event.kind not in SAID:
+        if self.quiet or event.kind not in SAID:
             return
         if event.at // 1000 != self._second:
             if self._kept_back:

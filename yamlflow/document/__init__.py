@@ -7,9 +7,19 @@ a document names.
 
 from __future__ import annotations
 
-from .checking import check, package_schema
+from .checking import check, check_tests, package_schema, schema_of_tests
 from .complaints import MOST_PROBLEMS
 from .reader import Limits
 from .reading import Document, load, read
 
-__all__ = ["MOST_PROBLEMS", "Document", "Limits", "check", "load", "package_schema", "read"]
+__all__ = [
+    "MOST_PROBLEMS",
+    "Document",
+    "Limits",
+    "check",
+    "check_tests",
+    "load",
+    "package_schema",
+    "read",
+    "schema_of_tests",
+]

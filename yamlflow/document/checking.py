@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,20 +14,29 @@ from .complaints import MOST_PROBLEMS
 from .names import unknown_key
 from .reading import Document
 from .rules import RULES
+from .rules_of_tests import TEST_RULES
 from .schema import Schema
 from .source import BIDI, name_of
 
-_SCHEMA = "package.schema.json"
-
 
 def package_schema() -> dict[str, Json]:
-    """The JSON Schema of the language, a fresh copy: from the installed package, or from the project's checkout."""
+    """The JSON Schema of the language, a fresh copy."""
+    return _read("package.schema.json")
+
+
+def schema_of_tests() -> dict[str, Json]:
+    """The JSON Schema of test files (``*.test.yaml``), a fresh copy."""
+    return _read("test.schema.json")
+
+
+def _read(name: str) -> dict[str, Json]:
+    """A schema from the installed package, or from the project's checkout."""
     here = Path(__file__).parents[1]
     for folder in (here / "schemas", here.parent / "schemas"):
-        if (folder / _SCHEMA).is_file():
-            schema: dict[str, Json] = json.loads((folder / _SCHEMA).read_text("utf-8"))
+        if (folder / name).is_file():
+            schema: dict[str, Json] = json.loads((folder / name).read_text("utf-8"))
             return schema
-    raise FileNotFoundError(f"{_SCHEMA} is missing from the installation; install yamlflow again")
+    raise FileNotFoundError(f"{name} is missing from the installation; install yamlflow again")
 
 
 @cache
@@ -35,13 +45,33 @@ def _language() -> Schema:
     return Schema(package_schema(), rules=rules, unknown=unknown_key)
 
 
+@cache
+def _tests() -> Schema:
+    return Schema(schema_of_tests(), rules=TEST_RULES)
+
+
 def check(document: Document) -> list[Problem]:
     """All that is wrong with a document as a package, in the order of the text; warnings are marked. Never raises.
 
     At most ``MOST_PROBLEMS`` are listed; a last one without a place says that there are more.
     """
+    return _problems(document, _language())
+
+
+def check_tests(document: Document) -> list[Problem]:
+    """The same for a document as a file of tests."""
+    return _problems(document, _tests())
+
+
+def check_expectation(value: Json) -> list[Problem]:
+    """What is wrong with a value as the ``expect`` of a test."""
+    found = _tests().problems({"tests": {"": {"expect": value}}})
+    return [replace(problem, pointer=problem.pointer[2:]) for problem in found]
+
+
+def _problems(document: Document, schema: Schema) -> list[Problem]:
     try:
-        found = _language().problems(document.data)
+        found = schema.problems(document.data)
     except RecursionError:
         found = [Problem(message="is too deep to be checked", remedy="Put groups into packages of their own.")]
     wrong = [document.locate(problem) for problem in found if not problem.warning][: MOST_PROBLEMS + 1]

@@ -23,6 +23,8 @@ FAILED = frozenset({"failed", "canceled"})
 
 def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]:
     """Reopen what failed or was canceled in a run, or one step of it; the paths that begin anew."""
+    if work.tx.is_leaving(run.key):
+        raise NotAllowed(f'run "{run.id}" is being removed; it cannot be retried')
     target = work.at(run.key, path)
     if target is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')

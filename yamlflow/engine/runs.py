@@ -19,6 +19,7 @@ from ..rows import QueueRow, RunRow, StepRow
 from ..spec import Queue
 from .begin import emit, make_due
 from .ends import cancel_tree, child_key, end
+from .retention import declare_retention
 from .starts import Start
 from .work import Work
 
@@ -45,6 +46,7 @@ def start(work: Work, wanted: Start, parent: Parent | None = None) -> tuple[RunR
             raise RunExists(in_use(known, wanted))
     waits = has_to_wait(work, wanted, known)
     work.tx.put_package(wanted.package)
+    declare_retention(work, wanted.plan)
     row = RunRow(
         key=0, id=wanted.run_id, execution=known.execution + 1 if known else 1, package=wanted.package.name,
         digest=wanted.package.digest, status="pending", name=wanted.name, version=wanted.package.version,

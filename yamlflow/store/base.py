@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
+from ..rows import (
+    ArtifactRow,
+    Counts,
+    EventRow,
+    PackageRow,
+    QueueRow,
+    RetentionRow,
+    RunRow,
+    ScheduleRow,
+    SignalRow,
+    StepRow,
+    WorkerRow,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +41,19 @@ class RunFilter:
     """Which runs a listing shows, newest first."""
 
     package: str | None = None
-    status: str | None = None
+    #: Any of these; every status when empty.
+    status: tuple[str, ...] = ()
     #: The runs of this id only.
     id: str | None = None
+    #: Runs whose id begins so.
+    prefix: str | None = None
+    #: Runs whose id or name holds this text, in capitals or not.
+    text: str | None = None
+    #: Children of the runs of this id.
+    parent: str | None = None
+    #: Runs that were stored, and that ended, not before the first moment and before the second.
+    created: tuple[int | None, int | None] = (None, None)
+    ended: tuple[int | None, int | None] = (None, None)
     #: Metadata a run must carry.
     metadata: tuple[tuple[str, str], ...] = ()
     #: Runs that have not ended.
@@ -151,8 +173,36 @@ class LogTransaction(Protocol):
     def same_key(self, run: int, dedup_key: str) -> list[StepRow]:
         """The steps of a run that have this ``dedup_key``, first made first."""
 
-    def remove_run(self, key: int) -> None:
-        """Forget a run and all that is its own, in every table."""
+
+class CalendarTransaction(Protocol):
+    """Schedules, retention and removal, within one transaction."""
+
+    def schedules_of(self, package: str) -> list[ScheduleRow]:
+        """The entries of a package's schedule that are known, in order."""
+
+    def put_schedule(self, row: ScheduleRow) -> None:
+        """Keep an entry; the same (package, entry) again replaces."""
+
+    def drop_schedules(self, package: str, entries: int) -> None:
+        """Forget the entries of a package from number ``entries`` on."""
+
+    def retention(self, package: str) -> RetentionRow | None:
+        """How long a package's runs are kept; None is for ever."""
+
+    def put_retention(self, row: RetentionRow) -> None:
+        """Keep it; one that says nothing is forgotten."""
+
+    def is_leaving(self, run: int) -> bool:
+        """Whether a run is being removed."""
+
+    def mark_leaving(self, run: int, at: int) -> None:
+        """Say that a run is being removed, and from when on its removal may be taken up by anybody."""
+
+    def remove_run(self, key: int, *, limit: int | None = None) -> bool:
+        """Forget a run and all that is its own, in every table; the run itself goes last.
+
+        With ``limit`` at most so many rows of a table. Whether all of it is gone.
+        """
 
 
 class MessageTransaction(Protocol):
@@ -183,7 +233,7 @@ class MessageTransaction(Protocol):
         """The first started of the runs of a slot that are ``pending`` or ``running``."""
 
 
-class Transaction(RunTransaction, LeaseTransaction, LogTransaction, MessageTransaction, Protocol):
+class Transaction(RunTransaction, LeaseTransaction, LogTransaction, MessageTransaction, CalendarTransaction, Protocol):
     """All of them: what ``Store.transaction`` lends."""
 
 
@@ -238,7 +288,31 @@ class Reader(Protocol):
         """Every worker that was ever seen and not forgotten."""
 
 
-class Store(Reader, Protocol):
+class CalendarReader(Protocol):
+    """The read side of schedules, retention and removal, and the counts over all."""
+
+    def schedules(self) -> list[ScheduleRow]:
+        """Every entry of every schedule, by package."""
+
+    def retentions(self) -> list[RetentionRow]:
+        """The packages whose runs are not kept for ever."""
+
+    def ended_runs(self, package: str, statuses: Collection[str], *, upto: int, limit: int) -> list[int]:
+        """Runs (their keys) of a package that ended in one of some statuses by a moment, first ended first for each
+        status, and that are not being removed. Costs what it gives, however many runs there are.
+        """
+
+    def leaving(self, now: int, limit: int) -> list[int]:
+        """Runs (their keys) that are being removed and may be taken up by a moment."""
+
+    def packages_with_runs(self) -> list[str]:
+        """The names of the packages that have runs."""
+
+    def counts(self) -> Counts:
+        """How much there is."""
+
+
+class Store(Reader, CalendarReader, Protocol):
     """A place for runs."""
 
     #: How people name it: ``sqlite:///.yamlflow/yamlflow.db``.

@@ -19,7 +19,19 @@ import pytest
 
 from ..errors import RunExists
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow, new_step
+from ..rows import (
+    ArtifactRow,
+    EventRow,
+    PackageRow,
+    QueueRow,
+    RetentionRow,
+    RunRow,
+    ScheduleRow,
+    SignalRow,
+    StepRow,
+    WorkerRow,
+    new_step,
+)
 from .base import Edge, RunFilter, Store
 
 PACKAGE = PackageRow("digest", "pkg", "1", "yamlflow: 1", None, 0)
@@ -212,6 +224,28 @@ class StoreConformance:
         assert store.runs(RunFilter(limit=2, before=rows[3].key)) == [rows[2], rows[1]]
         assert store.runs(RunFilter(metadata=(("n", "1"),))) == [rows[3], rows[1]]
         assert store.runs(RunFilter(id="r2")) == [rows[2]]
+
+    def test_a_listing_holds_what_all_its_filters_let_through(self, store: Store) -> None:
+        a = self.add_run(store, "crawl-a", name="Front Page", status="failed", ended_at=50)
+        b = self.add_run(store, "crawl-b", created_at=20, parent_run=a.key)
+        c = self.add_run(store, "other", created_at=30, status="succeeded", ended_at=90, name="the FRONT")
+        ids = {row.key: row.id for row in (a, b, c)}
+
+        def listed(**wanted: Any) -> list[str]:
+            return [ids[row.key] for row in store.runs(RunFilter(**wanted))]
+
+        assert listed(status=("failed", "succeeded")) == ["other", "crawl-a"]
+        assert listed(prefix="crawl-") == ["crawl-b", "crawl-a"]
+        assert listed(text="front") == ["other", "crawl-a"]
+        assert listed(text="WL-B") == ["crawl-b"]
+        assert listed(text="%") == []
+        assert listed(parent="crawl-a") == ["crawl-b"]
+        assert listed(created=(20, 30)) == ["crawl-b"]
+        assert listed(ended=(50, None)) == ["other", "crawl-a"]
+        assert listed(ended=(None, 90)) == ["crawl-a"]
+        assert listed(package="other") == []
+        assert listed(text="front", status=("failed",)) == ["crawl-a"]
+        assert listed(metadata=(('it"s', "1"),)) == []
 
     def test_live_runs_can_be_listed_alone(self, store: Store) -> None:
         live = self.add_run(store, "a")
@@ -463,3 +497,91 @@ class StoreConformance:
         assert store.tree(run.key) == []
         assert store.tree(other.key) == kept
         assert store.package("digest") is not None
+
+    def test_a_big_run_is_removed_in_parts_and_its_root_goes_last(self, store: Store) -> None:
+        run = self.add_run(store, "gone", status="failed", ended_at=5)
+        rows = self.add_steps(store, run, 5)
+        with store.transaction() as tx:
+            tx.append_events([EventRow(run.key, n, 5, "log", None, None) for n in range(1, 8)])
+            assert not tx.remove_run(run.key, limit=2)
+        assert store.tree(run.key) == rows[:3]
+        assert store.run_at(run.key) is not None
+        parts = 0
+        while store.run_at(run.key) is not None:
+            with store.transaction() as tx:
+                tx.remove_run(run.key, limit=2)
+            parts += 1
+        assert parts == 3
+        assert store.package("digest") is None
+
+    def test_a_run_and_its_children_leave_without_one_another(self, store: Store) -> None:
+        parent = self.add_run(store, "parent", status="failed", ended_at=5)
+        child = self.add_run(store, "child", parent_run=parent.key, parent=7)
+        with store.transaction() as tx:
+            assert tx.remove_run(parent.key)
+        after = store.run_at(child.key)
+        assert after is not None
+        assert (after.parent_run, after.parent) == (None, None)
+
+    def test_a_run_that_is_leaving_is_known_and_can_be_taken_up_again(self, store: Store) -> None:
+        one, two = self.add_run(store, "a", ended_at=1), self.add_run(store, "b", ended_at=1)
+        with store.transaction() as tx:
+            tx.mark_leaving(one.key, 50)
+            tx.mark_leaving(two.key, 10)
+            assert tx.is_leaving(one.key)
+        assert store.leaving(10, 9) == [two.key]
+        assert store.leaving(60, 9) == [two.key, one.key]
+        with store.transaction() as tx:
+            tx.mark_leaving(two.key, 70)
+            tx.remove_run(one.key)
+            assert not tx.is_leaving(one.key)
+        assert store.leaving(99, 9) == [two.key]
+
+    def test_runs_that_ended_long_ago_are_found_by_package_and_status(self, store: Store) -> None:
+        ended = [self.add_run(store, f"r{n}", status="failed", ended_at=n) for n in range(5)]
+        self.add_run(store, "on", status="continued", ended_at=0)
+        self.add_run(store, "live")
+        with store.transaction() as tx:
+            tx.mark_leaving(ended[1].key, 0)
+        finished = ("succeeded", "failed", "canceled")
+        assert store.ended_runs("pkg", finished, upto=3, limit=9) == [ended[n].key for n in (0, 2, 3)]
+        assert store.ended_runs("pkg", finished, upto=3, limit=1) == [ended[0].key]
+        assert store.ended_runs("other", finished, upto=3, limit=9) == []
+        assert store.packages_with_runs() == ["pkg"]
+
+    def test_the_entries_of_a_schedule_are_kept(self, store: Store) -> None:
+        rows = [ScheduleRow("pkg", n, "0 5 * * *", "UTC", 7, None) for n in range(3)]
+        with store.transaction() as tx:
+            for row in rows:
+                tx.put_schedule(row)
+            tx.put_schedule(rows[0]._replace(next_at=None, last_at=7, last_run="r", note="why"))
+            tx.drop_schedules("pkg", 2)
+            assert tx.schedules_of("other") == []
+            kept = tx.schedules_of("pkg")
+        assert (
+            kept == [rows[0]._replace(next_at=None, last_at=7, last_run="r", note="why"), rows[1]] == store.schedules()
+        )
+
+    def test_how_long_runs_are_kept_is_kept_itself(self, store: Store) -> None:
+        with store.transaction() as tx:
+            tx.put_retention(RetentionRow("a", 5, None))
+            tx.put_retention(RetentionRow("b", None, 0))
+            tx.put_retention(RetentionRow("a", 6, 0))
+            assert tx.retention("a") == RetentionRow("a", 6, 0)
+        assert store.retentions() == [RetentionRow("a", 6, 0), RetentionRow("b", None, 0)]
+        with store.transaction() as tx:
+            tx.put_retention(RetentionRow("a", None, None))
+            assert tx.retention("a") is None
+
+    def test_runs_and_calls_are_counted(self, store: Store) -> None:
+        run = self.add_run(store)
+        self.add_run(store, "b", status="failed", ended_at=9)
+        self.add_steps(store, run, 2, kind="noop", ready_at=4)
+        self.add_steps(store, run, kind="noop", parked="timer", available_at=9)
+        self.add_steps(store, run, kind="sleep", status="waiting")
+        self.add_steps(store, run, status="waiting", queue="")
+        assert store.counts().oldest_ready == 4
+        self.claim(store, 1)
+        counts = store.counts()
+        assert counts.runs == {"running": 1, "failed": 1}
+        assert counts.steps == {("q", "ready"): 1, ("q", "running"): 1, ("q", "delayed"): 1, ("q", "waiting"): 1}

@@ -90,7 +90,8 @@ alter table runs add column queue text;
 create index runs_children on runs (parent_run) where parent_run is not null and ended_at is null;
 create index runs_by_parent on runs (parent_run, key) where parent_run is not null;
 create index runs_slot on runs (slot, status, key) where slot is not null and ended_at is null;
-create index runs_ended on runs (package, ended_at) where ended_at is not null;
+create index runs_ended on runs (package, status, ended_at) where ended_at is not null;
+create index runs_by_digest on runs (digest);
 
 alter table steps add column awaits text;
 alter table steps add column wait text;
@@ -118,13 +119,17 @@ create table cache (
     primary key (package, step, key)
 ) without rowid;
 create index cache_expiring on cache (expires_at) where expires_at is not null;
+create index cache_by_run on cache (run_id, execution);
 
 create table schedules (
     package text not null, entry integer not null, cron text not null, timezone text not null, next_at integer,
-    last_at integer, primary key (package, entry)
+    last_at integer, last_run text, note text, primary key (package, entry)
 ) without rowid;
 
 create table retentions (package text primary key, finished integer, continued integer) without rowid;
+
+create table removals (run integer primary key, at integer not null);
+create index removals_due on removals (at, run);
 """
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (

@@ -19,6 +19,7 @@ from ..outcome import Record
 from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
 from .base import Edge, RunFilter
 from .connection import connect, explained, path_of, prepare
+from .sqlite_calendar import CalendarReader, CalendarTransaction
 from .sqlite_messages import SIGNALS, MessageStatements
 
 RUN = ", ".join(RunRow._fields)
@@ -31,7 +32,10 @@ SELECT_RUN = f"select {RUN} from runs where key = ?"
 FIND_RUN = f"select {RUN} from runs where id = ? order by execution desc limit 1"
 FIND_EXECUTION = f"select {RUN} from runs where id = ? and execution = ?"
 INSERT_RUN = f"insert into runs ({RUN}) values ({', '.join('?' * len(RunRow._fields))})"
-UPDATE_RUN = f"update runs set {', '.join(f'{name} = ?' for name in RunRow._fields[1:])} where key = ?"
+#: What never changes of a run: an index is rewritten where one of its columns is set, changed or not.
+FIXED_RUN = ("key", "id", "execution", "package", "digest", "inputs", "version", "folder", "created_at")
+MOVING_RUN = tuple(name for name in RunRow._fields if name not in FIXED_RUN)
+UPDATE_RUN = f"update runs set {', '.join(f'{name} = :{name}' for name in MOVING_RUN)} where key = :key"
 INSERT_STEP = f"insert into steps ({STEP}) values ({', '.join('?' * len(StepRow._fields))})"
 UPDATE_STEP = f"update steps set {', '.join(f'{name} = :{name}' for name in MOVING)} where id = :id"
 UPDATE_STEP_POSITIONS = [StepRow._fields.index(name) for name in MOVING]
@@ -75,7 +79,7 @@ BELOW = f"select {STEP} from steps where run = ? and (path = ? or {{range}}) {{l
 LIVE = "and status in ('pending', 'ready', 'running', 'waiting')"
 
 
-class SqliteTransaction(MessageStatements):
+class SqliteTransaction(MessageStatements, CalendarTransaction):
     """One transaction on the store's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -99,7 +103,7 @@ class SqliteTransaction(MessageStatements):
         return row
 
     def update_run(self, row: RunRow) -> None:
-        self._db.execute(UPDATE_RUN, (*row[1:], row.key))
+        self._db.execute(UPDATE_RUN, row._asdict())
 
     def steps(self, ids: Collection[int]) -> list[StepRow]:
         return select_in(self._db, f"select {STEP} from steps where id in", (), list(ids))
@@ -224,21 +228,8 @@ class SqliteTransaction(MessageStatements):
         sql = f"select {STEP} from steps where run = ? and dedup_key = ? order by id"
         return [StepRow._make(row) for row in self._db.execute(sql, (run, dedup_key))]
 
-    def remove_run(self, key: int) -> None:
-        self._db.execute("delete from edges where source in (select id from steps where run = ?)", (key,))
-        self._db.execute("delete from lock_waits where step in (select id from steps where run = ?)", (key,))
-        for table in ("artifacts", "events", "signals", "locks", "steps"):
-            self._db.execute(f"delete from {table} where run = ?", (key,))
-        digest = self._db.execute("select digest from runs where key = ?", (key,)).fetchone()
-        self._db.execute("delete from runs where key = ?", (key,))
-        if digest:
-            self._db.execute(
-                "delete from packages where digest = ? and not exists (select 1 from runs where runs.digest = packages.digest)",
-                digest,
-            )
 
-
-class SqliteStore:
+class SqliteStore(CalendarReader):
     """A store in one SQLite file, in memory, or on a connection that somebody lends."""
 
     def __init__(self, target: str | sqlite3.Connection = "sqlite:///:memory:", *, synchronous: str = "full") -> None:
@@ -444,17 +435,34 @@ def below(db: sqlite3.Connection, run: int, path: str, clause: str, limit: int |
 def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:
     """The clauses and values of a listing."""
     clauses, values = ["1"], []
-    for column in ("package", "status", "id"):
-        value = getattr(wanted, column)
+    for clause, value in clauses_of(wanted):
         if value is not None:
-            clauses.append(f"{column} = ?")
+            clauses.append(clause)
             values.append(value)
+    if wanted.status:
+        clauses.append(f"status in ({', '.join('?' * len(wanted.status))})")
+        values.extend(wanted.status)
     if wanted.live:
         clauses.append("status in ('pending', 'running')")
-    if wanted.before is not None:
-        clauses.append("key < ?")
-        values.append(wanted.before)
     for name, value in wanted.metadata:
-        clauses.append("json_extract(metadata, ?) = ?")
-        values.extend((f'$."{name}"', value))
+        clauses.append("exists (select 1 from json_each(metadata) as one where one.key = ? and one.value = ?)")
+        values.extend((name, value))
     return clauses, values
+
+
+def clauses_of(wanted: RunFilter) -> list[tuple[str, Any]]:
+    """Clauses of one value each; those without a value do not count."""
+    prefix = wanted.prefix or None
+    return [
+        ("package = ?", wanted.package),
+        ("id = ?", wanted.id),
+        ("id >= ?", prefix),
+        ("id < ?", prefix and prefix + "\U0010ffff"),
+        ("instr(lower(id || char(10) || coalesce(name, '')), lower(?))", wanted.text or None),
+        ("parent_run in (select key from runs where id = ?)", wanted.parent),
+        ("created_at >= ?", wanted.created[0]),
+        ("created_at < ?", wanted.created[1]),
+        ("ended_at >= ?", wanted.ended[0]),
+        ("ended_at < ?", wanted.ended[1]),
+        ("key < ?", wanted.before),
+    ]
