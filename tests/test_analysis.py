@@ -139,10 +139,10 @@ steps:
     timeout: "${{ story.seconds }}s"
     env: {ID: "${{ story.id }}", TWO: "${{ env.ID }}${{ env.ID }}"}
     with: {x: "${{ story }} ${{ index }} ${{ env.TWO }}"}
-    artifacts: {page: "${{ story.id }}.html"}
     locks: ["story-${{ story.id }}"]
     dedup_key: "${{ story.id }}"
     cache: {key: "${{ story.id }}", ttl: 1h}
+  kept: {kind: noop, for_each: "${{ inputs.list }}", artifacts: {page: "${{ item.id }}.html"}}
   b:
     matrix: {os: [linux, mac], v: "${{ inputs.list }}", include: [{os: bsd, v: 1, extra: true}], exclude: [{os: mac}]}
     steps:

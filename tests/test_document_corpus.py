@@ -16,7 +16,7 @@ from yamlflow.errors import InvalidPackage, Problem
 
 CORPUS = Path(__file__).parent / "corpus" / "packages"
 NAMES = sorted(path.stem for path in CORPUS.glob("*.yaml"))
-#: Seconds within which anything is refused.
+#: Seconds of this process (others may keep the machine busy) within which anything is refused.
 PATIENCE = 2.0
 MEGABYTE = 1024 * 1024
 HEAD = "yamlflow: 1\nname: bad\n"
@@ -24,12 +24,12 @@ GOOD = HEAD + "steps: [{run: make}]\n"
 
 
 def problems_of(content: str | bytes, name: str) -> list[Problem]:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         found = check(read(content, file=name))
     except InvalidPackage as refused:
         found = list(refused.problems)
-    assert time.perf_counter() - started < PATIENCE
+    assert time.process_time() - started < PATIENCE
     return found
 
 
@@ -155,6 +155,6 @@ def test_a_thousand_steps_are_read_and_checked_in_a_moment() -> None:
         for n in range(1, 1001)
     )
     text = HEAD + "steps:\n  s0: {run: make}\n" + "".join(steps)
-    started = time.perf_counter()
+    started = time.process_time()
     assert check(read(text)) == []
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0

@@ -97,8 +97,8 @@ def test_no_text_raises_anything_else(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9" * 100_000, "9" * 100_000 + "s", "1h" * 50_000, "P" * 100_000, "1 " * 50_000])
 def test_a_very_long_text_is_refused_at_once(text: str) -> None:
-    before = time.perf_counter()
+    before = time.process_time()
     with pytest.raises(InvalidDuration) as caught:
         parse_duration(text)
-    assert time.perf_counter() - before < 0.5
+    assert time.process_time() - before < 0.5
     assert len(str(caught.value)) < 300

@@ -158,7 +158,7 @@ def test_a_large_stream_is_masked_in_linear_time() -> None:
     masker = Masker([TOKEN, SECRET, "-----BEGIN KEY-----\n" + "MIIBVgIBADANBgkq\n" * 30])
     line = b"2026-11-22 03:24:00 INFO some ordinary line of a log with words and numbers 12345\n" * 800
     stream = masker.byte_stream()
-    before = time.perf_counter()
+    before = time.process_time()
     masked = sum(len(stream.feed(line)) for _ in range(80)) + len(stream.flush())
     assert masked == len(line) * 80
-    assert time.perf_counter() - before < 5
+    assert time.process_time() - before < 5

@@ -256,6 +256,46 @@ def test_a_group_that_does_not_fail_skips_its_catch(runtime: Make) -> None:
     assert outputs(runtime(), "try-catch", {"price": "12.5"}) == {"parsed": True, "said": "used 12.5"}
 
 
+def test_a_saga_that_succeeds_gives_nothing_back(runtime: Make) -> None:
+    one = runtime()
+    assert outputs(one, "saga") == {"left": 480}
+    assert rows(one, "saga", "select key, state from bookings order by key") == [
+        ("car", "booked"), ("flight", "booked"), ("hotel", "booked")
+    ]  # fmt: skip
+
+
+def test_a_saga_that_fails_gives_everything_back(runtime: Make) -> None:
+    other = runtime()
+    run, error = failure(other, "saga", {"budget": 450})
+    assert (error["code"], error["step"]) == ("too_expensive", "car/affordable")
+    assert rows(other, "saga", "select key, state, refund from bookings order by rowid") == [
+        ("flight", "given back", 240), ("hotel", "given back", 0)
+    ]  # fmt: skip
+    fired = [event.step for event in other.store.events(run.key) if event.kind in ("undo.fired", "handler.fired")]
+    assert fired == ["hotel@undo", "flight@undo", "@on_failure"]
+
+
+def test_a_lock_lets_no_update_get_lost(runtime: Make) -> None:
+    assert outputs(runtime(), "locks", {"steps": 12}) == {"total": 12}
+
+
+def test_a_second_count_counts_only_what_has_changed(runtime: Make, tmp_path: Path) -> None:
+    one = runtime()
+    package = tmp_path / "here" / "cache.yaml"
+    package.parent.mkdir()
+    package.write_text((ROOT / "workflows" / "cache.yaml").read_text())
+    for name in ("a", "b"):
+        (package.parent / f"{name}.txt").write_text(f"{name}\n")
+    run = play(one, package, {"files": "*.txt"})
+    assert one.result(run.id) == {"files": 2, "lines": 2}
+    (package.parent / "b.txt").write_text("b\nb\nb\n")
+    run = play(one, package, {"files": "*.txt"})
+    assert one.result(run.id) == {"files": 2, "lines": 4}
+    kinds = ("step.cached", "step.uncached")
+    taken = {event.kind: event.step for event in one.store.events(run.key) if event.kind in kinds}
+    assert taken == {"step.cached": "count[0]", "step.uncached": "count[1]"}
+
+
 def test_a_flaky_step_is_tried_until_it_succeeds(runtime: Make) -> None:
     assert outputs(runtime(), "retry-backoff") == {"attempts": 3}
 

@@ -127,6 +127,7 @@ class Client(Results, Keeping):
         by: str | None = None,
         if_exists: IfExists = "fail",
         queue: str | None = None,
+        use_cache: bool = True,
     ) -> RunRow:
         """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``.
 
@@ -138,7 +139,7 @@ class Client(Results, Keeping):
         self.plans.add(one)
         wanted = self.shelf.prepare(
             one, inputs, run_id=run_id, name=name, metadata=metadata, context=context, by=by, if_exists=if_exists,
-            queue=queue,
+            queue=queue, use_cache=use_cache,
         )  # fmt: skip
         return self.start_prepared(wanted)
 
@@ -253,6 +254,11 @@ class Client(Results, Keeping):
         """Withhold a queue's steps from workers, or offer them again; by its durable name (``package/queue``)."""
         with self.transaction() as work:
             commands.pause_queue(work, name, paused=paused)
+
+    def forget_cached(self, package: str | None = None, step: str | None = None, key: str | None = None) -> int:
+        """Forget results that are kept for later runs, all or those named; how many. A step is a path without keys."""
+        with self.transaction() as work:
+            return int(work.tx.forget_kept(package=package, step=step, key=key))
 
     def _run(self, work: Work, run_id: str) -> RunRow:
         row = work.tx.find_run(run_id)

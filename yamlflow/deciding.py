@@ -65,11 +65,26 @@ def gate(lookup: Lookup) -> Report:
             return Repeated(done=False)
     if node.group is not None:
         timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
-        return Opened(scope=kind_scope(lookup), timeout=timeout)
+        return Opened(scope=kind_scope(lookup), timeout=timeout, cache=cache_of(lookup))
     key = node.step.dedup_key
-    if key is None or row.attempt:
-        return Admitted(dedup_key=row.dedup_key)
-    return Admitted(dedup_key=plain(key_text(lookup.render(key))))
+    dedup_key = row.dedup_key if key is None or row.attempt else plain(key_text(lookup.render(key)))
+    return Admitted(dedup_key=dedup_key, locks=locks_of(lookup), cache=cache_of(lookup))
+
+
+def locks_of(lookup: Lookup) -> tuple[str, ...]:
+    """The names of the locks that a call takes, each once, in order."""
+    names = [key_text(name) for name in lookup.render(list(lookup.node.step.locks))]
+    return tuple(sorted(set(plain(names))))
+
+
+def cache_of(lookup: Lookup) -> Json:
+    """The key under which a result is kept, and for how long (milliseconds); None for a step that keeps none."""
+    declared = lookup.node.step.cache
+    if declared is None:
+        return None
+    rendered = lookup.render(dict(declared))
+    ttl = None if rendered.get("ttl") is None else parse_duration(rendered["ttl"])
+    return {"key": plain(key_text(rendered["key"])), "ttl": ttl}
 
 
 def expanded(children: tuple[Child, ...]) -> Expanded:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import document
-from .coming import refusals
 from .errors import InvalidPackage, UnknownName
 from .outcome import Emitted, Json
 from .plan import WAITING_KINDS, Plan
@@ -72,9 +71,6 @@ def loaded(read: document.Document) -> Loaded:
 def made(read: document.Document) -> Loaded:
     """A package from a document that is known to be well-formed. ``InvalidPackage`` for what is still to come."""
     package = package_from(read.data)
-    coming = [read.locate(problem) for problem in refusals(package)]
-    if coming:
-        raise InvalidPackage(sorted(coming, key=lambda one: (one.line, one.column)))
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 
 

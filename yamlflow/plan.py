@@ -31,6 +31,8 @@ WAITING_KINDS = frozenset({"sleep", "wait_signal", "approval", "workflow"})
 ENGINE_QUEUE = ""
 
 KEYS = re.compile(r"\[[^\]]*\]")
+#: What follows the path of a step in that of the one that takes it back.
+UNDO = "@undo"
 HANDLERS = {"on_failure": "on_failure", "on_cancel": "on_cancel", "finally": "final"}
 
 
@@ -125,6 +127,8 @@ class Plan:
         self._paths: dict[str, Node] = {}
         self._dependents: dict[int, Mapping[str, tuple[tuple[str, frozenset[str]], ...]]] = {}
         self._fragments: dict[tuple[str, str], Fragment] = {}
+        #: By identity; the group is kept so that no other takes its number.
+        self._undoes: dict[int, tuple[Group, bool]] = {}
         self._awaited: frozenset[str] | None = None
 
     def node(self, path: str) -> Node:
@@ -145,6 +149,23 @@ class Plan:
                     lists.setdefault(need.step, []).append((step.id, need.ends))
             known = self._dependents[id(group)] = {id: tuple(needed) for id, needed in lists.items()}
         return known
+
+    def undoes(self, group: Group) -> bool:
+        """Whether some step of a group, or of a group within it, can be undone; handlers are not looked at."""
+        known = self._undoes.get(id(group))
+        if known is None:
+            if len(self._undoes) > 10_000:
+                self._undoes.clear()
+            known = self._undoes[id(group)] = (group, any(map(self.can_be_undone, group.steps.values())))
+        return known[1]
+
+    def can_be_undone(self, step: Step) -> bool:
+        """Whether a step, or a step in it, declares an ``undo``."""
+        if step.undo is not None:
+            return True
+        kind = self.package.kinds.get(step.body.kind) if isinstance(step.body, Call) else None
+        body = kind.step.body if kind is not None else step.body
+        return isinstance(body, Group) and self.undoes(body)
 
     def may_await(self, signal: str) -> bool:
         """Whether a ``wait_signal`` step names a signal, or one that only its run will know."""
@@ -212,6 +233,10 @@ class Plan:
         works = isinstance(call, Call) and call.kind not in self.waiting_kinds
         defaults = self.package.defaults
         queue = step.queue or (above.inherited_queue if above else None)
+        outer = above.env if above else ()
+        if above is not None and path.endswith(UNDO):
+            # It stands beside the step, not within what the step's kind is made of.
+            outer = tuple(layer for layer in outer if not (layer.inside and layer.form == above.path))
         assert not isinstance(call, Group)
         return Node(
             path=path,
@@ -230,7 +255,7 @@ class Plan:
             if looped
             else step.timeout or (kind.step.timeout if kind else defaults.timeout if works else None),
             kill_grace=first(step.kill_grace, above.kill_grace if above else None, defaults.kill_grace, 10_000),
-            env=(*(above.env if above else ()), *layers(path, step, kind.step if kind else None)),
+            env=(*outer, *layers(path, step, kind.step if kind else None)),
             inputs=None if looped or kind is None else kind.inputs,
             max_parallel=parallel(step, group),
             literal=literal,

@@ -7,7 +7,8 @@ needs them.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 
 class RunRow(NamedTuple):
@@ -54,6 +55,8 @@ class RunRow(NamedTuple):
     slot: str | None = None
     #: The durable name of the queue in which steps wait that name none; None is ``default``.
     queue: str | None = None
+    #: It takes no kept results; those it computes are kept.
+    uncached: int = 0
 
 
 class StepRow(NamedTuple):
@@ -133,8 +136,21 @@ class StepRow(NamedTuple):
     awaits: str | None = None
     #: JSON of what it waits for, or has waited for: a prompt and form, a child run, a continuation's inputs.
     wait: str | None = None
-    #: JSON of what its gate settled before it was offered: ``{locks: [name], cache: {key, ttl}}``.
+    #: JSON of what is settled about it: by its gate ``{locks: [name], cache: {key, ttl}}``, of a group ``undo`` once
+    #: a step that can be undone was emitted below it, and ``then``, the stage that follows its undo.
     terms: str | None = None
+
+
+def terms_of(row: StepRow) -> dict[str, Any]:
+    """What is settled about a step."""
+    terms: dict[str, Any] = json.loads(row.terms) if row.terms else {}
+    return terms
+
+
+def with_terms(row: StepRow, **terms: Any) -> StepRow:
+    """The step with more settled about it; None takes a term away."""
+    merged = {name: value for name, value in {**terms_of(row), **terms}.items() if value is not None}
+    return row._replace(terms=json.dumps(merged, separators=(",", ":")) if merged else None)
 
 
 def new_step(*, id: int, run: int, path: str, parent: int | None, ordinal: int = 0) -> StepRow:
@@ -202,6 +218,19 @@ class LockRow(NamedTuple):
     run: int
     step: int
     since: int
+
+
+class HeldLock(NamedTuple):
+    """A lock, with whose it is: what people are told."""
+
+    name: str
+    #: The run (id and execution) and path of the step that holds it.
+    run_id: str
+    execution: int
+    path: str
+    since: int
+    #: Steps that wait for it.
+    waiting: int
 
 
 class CacheRow(NamedTuple):

@@ -11,8 +11,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .engine.cache import drop_expired
 from .engine.commands import expire, wake
 from .engine.follow import settle
+from .engine.locks import sweep
 from .engine.work import Work
 from .rows import WorkerRow
 
@@ -30,10 +32,11 @@ class Here:
 WAKE_BATCH = 1000
 
 
-def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
+def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = True) -> bool:
     """Expire what is lost and wake what is due, within an open transaction; whether there may be more at once.
 
-    With ``here`` the leases of workers that are known to be dead are void at once.
+    With ``here`` the leases of workers that are known to be dead are void at once. What costs more than a glance is left
+    out unless the look is ``thorough``.
     """
     for row in work.tx.leased(expired_at=steady):
         expire(work, work.step(row.id))
@@ -41,6 +44,9 @@ def tick(work: Work, *, steady: int, here: Here | None = None) -> bool:
         for worker in work.tx.holders():
             if worker.name != here.worker and is_dead(worker, host=here.host, boot=here.boot):
                 bury(work, worker)
+    if thorough:
+        sweep(work)
+        drop_expired(work)
     return wake_due(work)
 
 

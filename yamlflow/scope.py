@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from .artifacts import is_glob
 from .clock import Clock, to_text
 from .lifecycle import TERMINAL
 from .outcome import Json
-from .plan import Node, Plan, ancestors, child_path, parent_path
+from .plan import UNDO, Node, Plan, ancestors, child_path, parent_path
 from .rows import RunRow, StepRow
 from .spec import FanOut, Group, Matrix
 from .store.base import Reader
@@ -86,7 +86,7 @@ def scope_for(place: Place, names: Iterable[tuple[str, ...]]) -> dict[str, Json]
     scope: dict[str, Json] = {
         "now": place.draws.now, "uuid": place.draws.uuid, "random": place.draws.random,
     }  # fmt: skip
-    loops = loop_names(place)
+    loops = loop_names(place, wanted)
     for name, parts in wanted.items():
         if name in loops:
             scope[name] = loops[name]
@@ -99,8 +99,11 @@ def scope_for(place: Place, names: Iterable[tuple[str, ...]]) -> dict[str, Json]
 
 
 def around(place: Place) -> Iterator[tuple[str, Node]]:
-    """The groups and loops whose names a step sees, from the nearest outwards, up to the border of its kind."""
-    paths = ancestors(place.row.path)
+    """The groups and loops whose names a step sees, from the nearest outwards, up to the border of its kind.
+
+    What takes a step back stands beside it: it sees that step as one, not what is in it.
+    """
+    paths = (path for path in ancestors(place.row.path) if not place.row.path.startswith(path + UNDO))
     if place.row.phase == "until":
         # The condition speaks of the iteration that has just ended: it sees that group's steps too.
         last = f"{place.row.path}[{place.row.children - 1}]"
@@ -129,24 +132,32 @@ def resolve_step(place: Place, id: str) -> str | None:
     return None
 
 
-def loop_names(place: Place) -> dict[str, Json]:
-    """``item``, ``index``, ``matrix``, ``iteration`` and ``as`` names, the nearest of each."""
+def loop_names(place: Place, wanted: Container[str]) -> dict[str, Json]:
+    """``item``, ``index``, ``matrix``, ``iteration`` and ``as`` names, the nearest of each; and of an undo, ``result``."""
     names: dict[str, Json] = {}
     own = place.row.phase not in INSIDE or place.node.inputs is None
     paths = [place.row.path] if own else []
     paths += [path for path, node in around(place) if node.inputs is None and path != place.row.path]
-    keyed = [path for path in paths if path.endswith("]") or path == place.row.path]
+    paths = [each for path in paths for each in ((path, undone_by(path)) if path.endswith(UNDO) else (path,))]
+    keyed = [path for path in paths if path.endswith(("]", UNDO)) or path == place.row.path or path + UNDO in paths]
     rows = {place.row.path: place.row}
     missing = [path for path in keyed if path not in rows]
     if missing:
         rows.update({row.path: row for row in place.reader.steps_at(place.run.key, missing)})
     for path in keyed:
         row = rows.get(path)
+        if row is not None and path + UNDO in paths and "result" in wanted:
+            names.setdefault("result", result_of(place, row))
         if row is not None and row.scope:
             for name, value in json.loads(row.scope).items():
                 if name != "inputs":
                     names.setdefault(name, value)
     return names
+
+
+def undone_by(path: str) -> str:
+    """The path of the step that the undo at a path takes back."""
+    return path.removesuffix(UNDO)
 
 
 # -- one function for each name in scope ---------------------------------------------------------------------------
@@ -172,8 +183,10 @@ def steps_of(place: Place, parts: set[str]) -> Json:
 
 def needs_of(place: Place, parts: set[str]) -> Json:
     """``needs.<id>``: the same for the step's own needs; those of a loop are its children's too."""
-    whole = place.node_at(parent_path(place.row.path) or "") if place.row.path.endswith("]") else place.node
-    known = {need.step for need in (whole or place.node).needs}
+    own = undone_by(place.row.path)
+    path = (parent_path(own) or "") if own.endswith("]") else own
+    owner = place.node if path == place.row.path else place.node_at(path)
+    known = {need.step for need in (owner or place.node).needs}
     return steps_of(place, known if "" in parts else parts & known)
 
 
@@ -262,7 +275,7 @@ def handled(place: Place) -> StepRow | None:
     """The group whose handler the step stands in."""
     for path in (place.row.path, *ancestors(place.row.path)):
         cut = path.rfind("@")
-        if cut > max(path.rfind("/"), path.rfind("]")):
+        if cut > max(path.rfind("/"), path.rfind("]")) and not path.endswith(UNDO):
             return next(iter(place.reader.steps_at(place.run.key, [path[:cut]])), None)
     return None
 

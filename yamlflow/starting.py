@@ -112,6 +112,7 @@ class Shelf:
         by: str | None = None,
         if_exists: IfExists = "fail",
         queue: str | None = None,
+        use_cache: bool = True,
     ) -> Start:
         """Everything of a run that can be known before it is stored. Of a package built in Python, its graph too.
 
@@ -146,6 +147,7 @@ class Shelf:
             if_exists=if_exists,
             queue=queue,
             slot=slot_of(one, scope, self._expressions),
+            use_cache=use_cache,
         )
 
     def _plain(self, given: Any, what: str) -> dict[str, Json]:

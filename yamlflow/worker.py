@@ -218,7 +218,7 @@ class Worker:
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
-                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None)
+                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None, thorough=looking)
                 settle(work)
                 if looking:
                     self._tell_progress(work)

@@ -296,8 +296,8 @@ def test_a_graph_is_json_for_programs(cli: Cli, write: Write) -> None:
     [
         ("[{build: {run: make}}]", "write `- id: build` with its keys beside it"),
         ("[{kind: bash}]", "Write run: … with: {shell: bash}."),
-        ("{a: {kind: noop, compensate: {kind: noop}}}", "That is undo, which this version does not do yet."),
-        ("[{kind: noop}]\non: x", "That is schedule, which this version does not do yet."),
+        ("{a: {kind: noop, compensate: {kind: noop}}}", "Write undo."),
+        ("[{kind: noop}]\non: x", "Write schedule."),
     ],
 )
 def test_a_hint_leads_to_what_this_version_does(cli: Cli, write: Write, steps: str, words: str) -> None:

@@ -130,3 +130,77 @@ def test_an_interrupted_run_gives_its_steps_back_and_says_how_to_resume(tmp_path
     assert project.query("select status, attempt from steps where path = 'a'") == [("ready", 0)]
     assert project.call("resume", "r").returncode == 0
     assert project.query("select status, attempt from steps where path = 'a'") == [("succeeded", 1)]
+
+
+def undone_trip() -> dict[str, Any]:
+    """A chain of steps with an undo each, one of them a group's, and a last one that fails."""
+    taken_back = {"kind": "witness", "with": {"seconds": 0.1}}
+    step = {"kind": "witness", "with": {"seconds": 0.001}, "undo": taken_back}
+    steps: list[dict[str, Any]] = [{"id": f"s{n}", **step} for n in range(8)]
+    steps[3] = {"id": "s3", "steps": {"inner": step}, "undo": taken_back}
+    return {
+        "yamlflow": 1, "name": "trip", "pass_env": ["CRASH_TOKEN"],
+        "steps": [*steps, {"id": "last", "kind": "fail", "with": {"code": "no", "message": "no"}}],
+        "on_failure": [{"id": "told", "kind": "witness"}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_run_killed_while_it_is_undone_undoes_the_rest_once_and_in_order(tmp_path: Path, seed: int) -> None:
+    rnd = random.Random(seed)
+    package = undone_trip()
+    project = Project(tmp_path, package)
+    expected = ["s7", "s6", "s5", "s4", "s3", "s3/inner", "s2", "s1", "s0"]
+    arguments = ["run", "package.yaml", "--run-id", "r", "--workers", "2", "-q"]
+    for after in (1, 4, 6):
+        process = project.spawn(*arguments)
+        project.wait_until(
+            lambda after=after: sum("@undo" in path for path in project.succeeded()) >= after, pause=0.001
+        )
+        time.sleep(rnd.uniform(0, 0.05))
+        assert process.poll() is None, "the run was over before it was killed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        project.wait_until(lambda: not project.left_running())
+        assert project.query("select status from runs where id = 'r'") == [("running",)]
+        arguments = ["resume", "r", "--workers", "2", "-q"]
+    assert project.call(*arguments).returncode == 1
+    check_log(project)
+    ends = project.query("select step from events where kind = 'step.succeeded' and step like '%@undo' order by seq")
+    assert [path.removesuffix("@undo") for (path,) in ends] == expected
+    assert project.query("select count(*) from events where kind = 'undo.fired'") == [(9,)]
+    marks = [line.split() for line in project.witness.read_text().splitlines()]
+    undone = [path for word, path in marks if word == "end" and path.endswith("@undo")]
+    assert list(dict.fromkeys(undone)) == [f"{path}@undo" for path in expected], "another order than that of the log"
+    assert marks.index(["start", "@on_failure/told"]) > max(marks.index(["end", f"{path}@undo"]) for path in expected)
+
+
+def test_a_killed_run_leaves_no_lock_behind_and_no_two_steps_in_one(tmp_path: Path) -> None:
+    rnd = random.Random(9)
+    step = {"kind": "witness", "with": {"seconds": 0.03}}
+    package = {
+        "yamlflow": 1, "name": "locked", "pass_env": ["CRASH_TOKEN"],
+        "steps": {"a": {**step, "for_each": list(range(12)), "locks": ["one"]},
+                  "b": {**step, "for_each": list(range(12)), "locks": ["two", "one"]},
+                  "c": {**step, "for_each": list(range(6))}},
+    }  # fmt: skip
+    project = Project(tmp_path, package)
+    torture(project, rnd, kills=3, between=(5, 7))
+    assert project.query("select status from runs") == [("succeeded",)]
+    check_log(project)
+    assert project.query("select count(*) from locks") == project.query("select count(*) from lock_waits") == [(0,)]
+    check_apart(project, ("a[", "b["))
+
+
+def check_apart(project: Project, heads: tuple[str, ...]) -> None:
+    """No lease of some steps began before the one before it had ended."""
+    holder = None
+    for kind, step in project.query("select kind, step from events where step is not null order by run, seq"):
+        if not step.startswith(heads):
+            continue
+        if kind == "step.leased":
+            assert holder is None, f"{step} was leased while {holder} was"
+            holder = step
+        elif kind in ("step.succeeded", "step.lost", "step.released"):
+            assert holder == step
+            holder = None

@@ -301,6 +301,17 @@ class Family:
             self.must(child.ended_at is None, f"{row.path} waits for {child.id}, which has ended")
             self.must(child.parent == row.id, f"{row.path} waits for {child.id}, which is not its own")
 
+        key = None if row.wait is None else json.loads(row.wait).get("key")
+        if key is not None and row.status in TERMINAL and row.cancel is None:
+            child = runs[key]
+            late = row.status == "failed" and json.loads(row.error or "{}")["code"] == "timeout"
+            if late:
+                events = self.store.events(row.run, limit=10**6, step=row.path)
+                late = any(event.kind == "step.late" for event in events)
+            as_it_did = child.status == row.status or late
+            told = as_it_did or child.id in self.retried or child.on_parent_close == "abandon"
+            self.must(told, f"{row.path} {row.status}, and its run {child.id} {child.status}")
+
     def check_slots(self, runs: list[RunRow]) -> None:
         going: dict[str, list[RunRow]] = defaultdict(list)
         for run in runs:

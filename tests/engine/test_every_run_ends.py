@@ -7,7 +7,7 @@ import random
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from .worlds import World, assert_ended_right, random_package
+from .worlds import World, assert_ended_right, assert_undone_right, random_package
 
 
 def play(seed: int, moves: int = 60) -> World:
@@ -20,6 +20,7 @@ def play(seed: int, moves: int = 60) -> World:
     world.finish(rnd)
     world.check()
     assert_ended_right(world)
+    assert_undone_right(world)
     return world
 
 

@@ -170,3 +170,12 @@ def test_context_reaches_the_successor(stage: Stage) -> None:
         """
     stage.play(body, context={"tenant": "acme"})
     assert (stage.run().execution, stage.result("a")) == (2, "acme")
+
+
+def test_what_a_built_step_did_is_undone_when_its_run_fails(stage: Stage) -> None:
+    def build(run: RunBuilder) -> None:
+        a = run.step("a", kind="ok", undo={"kind": "ok"})
+        run.step("b", kind="bad", needs=a)
+
+    assert stage.play(Package("undone", entrypoint=build)) == "failed"
+    assert stage.ran == ["a", "b", "a@undo"]

@@ -175,6 +175,13 @@ def test_a_child_that_takes_too_long_is_canceled_and_the_step_fails_with_timeout
     assert family.clock.now() - family.run().created_at == 605_000, "ten minutes, and the child's cleanup"
 
 
+@pytest.mark.parametrize(("package", "status"), [("sleeper", "succeeded"), ("broken", "failed")])
+def test_a_child_that_ends_in_time_ends_its_step_as_it_did(family: Stage, package: str, status: str) -> None:
+    assert family.play(f"steps: {{call: {{kind: workflow, timeout: 2h, with: {{package: {package}}}}}}}") == status
+    assert family.row("call").error is None or family.error("call")["code"] == "no_luck"
+    assert family.store.next_timer() is None
+
+
 def test_a_step_of_a_group_that_times_out_cancels_its_child(family: Stage) -> None:
     body = "steps: {g: {timeout: 1m, steps: {call: {kind: workflow, with: {package: sleeper}}}}}"
     assert family.play(body) == "failed"

@@ -69,7 +69,19 @@ def handled(count: int) -> str:
     )
 
 
-SHAPES = [chain, graph, fan, narrow_fan, join, gated, queued, handled]
+def undone(count: int) -> str:
+    """Steps that are all undone, because the last one's condition cannot be evaluated."""
+    steps = [f"{{id: s{n}, kind: ok, undo: {{kind: ok}}}}" for n in range(count)]
+    steps.append("{kind: ok, if: steps.s0.result}")
+    return f"steps: {{g: {{steps: [{', '.join(steps)}], on_failure: [{{kind: ok}}], recover: true}}}}"
+
+
+def cached(count: int) -> str:
+    """A loop whose children take the result of the first of ten."""
+    return f"steps: {{a: {{kind: ok, for_each: '${{{{ range({count}) }}}}', cache: {{key: '${{{{ item // 10 }}}}'}}}}}}"
+
+
+SHAPES = [chain, graph, fan, narrow_fan, join, gated, queued, handled, undone, cached]
 
 
 def statements(stage: Stage, act: Callable[[], object]) -> list[str]:
@@ -111,6 +123,22 @@ def cost(shape: Callable[[int], str], count: int) -> float:
 def test_statements_per_step_do_not_grow_with_the_run(shape: Callable[[int], str]) -> None:
     small, large = cost(shape, SMALL), cost(shape, LARGE)
     assert large <= small * 1.1 + 1, (small, large)
+
+
+def test_a_lock_costs_the_same_however_many_wait_for_it() -> None:
+    costs = []
+    for count in (100, LARGE):
+        with staged() as stage:
+            stage.start(f"steps: {{a: {{kind: ok, for_each: '${{{{ range({count}) }}}}', locks: [one]}}}}")
+
+            def play(stage: Stage = stage) -> None:
+                while paths := stage.lease(2):
+                    for path in paths:
+                        stage.end(path)
+
+            costs.append(len(statements(stage, play)) / count)
+            assert stage.status() == "succeeded"
+    assert costs[1] <= costs[0] * 1.2 + 1, costs
 
 
 @pytest.mark.parametrize("count", [SMALL, LARGE])

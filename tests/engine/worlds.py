@@ -6,6 +6,7 @@ rules but the plan.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from typing import Any
@@ -22,7 +23,7 @@ from yamlflow.lookup import Bench
 from yamlflow.outcome import Emitted, Error, Failed, Succeeded, Waiting
 from yamlflow.packages import Loaded, Plans
 from yamlflow.plan import Plan, child_path
-from yamlflow.rows import StepRow
+from yamlflow.rows import StepRow, terms_of
 from yamlflow.runtime import Runtime
 from yamlflow.scheduler import tick
 from yamlflow.spec import package_from
@@ -30,6 +31,7 @@ from yamlflow.store.sqlite import SqliteStore
 from yamlflow.testing import FakeClock
 
 TERMINAL = {"succeeded", "failed", "skipped", "canceled"}
+LOCKS = [["x"], ["y"], ["x", "y"], ["of ${{ run.id }}", "x"]]
 CONDITIONS = ["succeeded", "failed", "skipped", "canceled", "finished", "not_failed", ["failed", "skipped"]]
 
 
@@ -88,6 +90,12 @@ def random_step(rnd: random.Random, *, depth: int) -> dict[str, Any]:
         step["shield"] = True
     if rnd.random() < 0.1 and "kind" in step:
         step["dedup_key"] = rnd.choice(["k1", "k2"])
+    if rnd.random() < 0.2:
+        step["undo"] = random_undo(rnd)
+    if rnd.random() < 0.1:
+        step["cache"] = {"key": rnd.choice(["same", "${{ run.id }}"]), "ttl": "2m"}
+    if rnd.random() < 0.25 and "kind" in step:
+        step["locks"] = rnd.choice(LOCKS)
     loop = rnd.random()
     if loop < 0.12:
         items = [rnd.randint(0, 9) for _ in range(rnd.randint(0, 4))]
@@ -99,6 +107,18 @@ def random_step(rnd: random.Random, *, depth: int) -> dict[str, Any]:
     elif loop < 0.2:
         step["repeat"] = {"until": rnd.choice(["iteration >= 2", "false"]), "every": "1s", "max": 3}
     return step
+
+
+def random_undo(rnd: random.Random) -> dict[str, Any]:
+    """What takes a step back: a call, sometimes in a loop or passed by; or a group that may fail in its midst."""
+    undo = rnd.choice([
+        {"kind": "noop"},
+        {"kind": "noop", "retry": {"max_attempts": 2, "delay": "5s"}},
+        {"kind": "noop", "for_each": [1, 2], "locks": ["x"]},
+        {"kind": "noop", "if": "false"},
+        {"steps": [{"kind": "noop", "undo": {"kind": "noop"}}, {"kind": "noop"}], "finally": [{"kind": "noop"}]},
+    ])  # fmt: skip
+    return {**undo, "queue": "narrow"} if "kind" in undo and rnd.random() < 0.3 else undo
 
 
 def add_needs(rnd: random.Random, step: dict[str, Any], before: list[str]) -> None:
@@ -169,7 +189,7 @@ class World:
         if chance < 0.55:
             return Succeeded(result={"n": row.id})
         if chance < 0.62:
-            emitted = (Emitted(key="one", definition={"kind": "noop"}),
+            emitted = (Emitted(key="one", definition={"kind": "noop", "undo": random_undo(rnd)}),
                        Emitted(key="two", definition={"kind": "noop", "needs": ["one"]}))  # fmt: skip
             return (
                 Succeeded(result=1, emitted=emitted, detached=rnd.random() < 0.5)
@@ -280,8 +300,27 @@ class World:
         )
         in_flight = sum(row.status == "running" and row.queue == "world/narrow" for row in rows)
         assert in_flight <= 2, self.explain("the queue is wider than it may be")
+        self.check_locks(rows)
         events = self.store.events(self.run.key, limit=10**6)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
+
+    def check_locks(self, rows: list[StepRow]) -> None:
+        """A lock has one holder, who is leased; what waits, waits for a name that somebody else holds."""
+        held = {lock.name: lock for lock in self.store.locks()}
+        with self.store.transaction() as tx:
+            free = tx.free_names()
+            waiting = {step for name in [*held, *free] for step in tx.lock_waiters(name, 1000)}
+        wanted = {row.path: set(terms_of(row).get("locks") or ()) for row in rows if row.phase == "run"}
+        # Of many that wait for a name that was freed only the first are offered again.
+        offered = {name for row in rows if row.status == "ready" and row.parked != "lock"
+                   for name in wanted.get(row.path, ())}  # fmt: skip
+        assert offered >= set(free), self.explain("a step waits for a lock that nobody holds")
+        leased = {row.path for row in rows if row.status == "running" and row.phase == "run"}
+        assert {(name, lock.path) for name, lock in held.items()} == {
+            (name, path) for path in leased for name in wanted[path]
+        }, self.explain(f"{held} are held")
+        parked = {row.id for row in rows if row.parked == "lock"}
+        assert waiting == parked, self.explain(f"{waiting} wait for locks, {parked} are parked for one")
 
     def check_counters(self, row: StepRow, children: list[StepRow]) -> None:
         if row.status in TERMINAL or not children:
@@ -405,3 +444,59 @@ def tolerated(node: Any, total: int) -> int:
     """How many children of a loop may fail."""
     amount, percent = getattr(node.loop, "tolerate", (0, False))
     return int(total * amount / 100) if percent else int(amount)
+
+
+def is_done(world: World, row: StepRow) -> bool:
+    """Whether a step did something of its own: succeeded, or emitted and saw what it emitted fail."""
+    node = world.bench_node(row)
+    if node.loop is not None or row.reason in ("duplicate", "cached"):
+        return False
+    return row.status == "succeeded" or (bool(row.children) and node.call is not None and row.result is not None)
+
+
+def undoes(row: StepRow) -> bool:
+    """Whether a group's end called for its steps to be undone."""
+    return row.status in ("failed", "canceled") or row.reason == "recovered"
+
+
+def assert_undone_right(world: World) -> None:
+    """Each done step with an undo under a group that ended badly was undone once, by the nearest such group; none else."""
+    rows = world.rows()
+    undos = {row.path.removesuffix("@undo"): row for row in rows if row.path.endswith("@undo")}
+    groups = {row.path: row for row in rows if world.bench_node(row).group is not None and undoes(row)}
+    expected = {}
+    for row in rows:
+        if is_done(world, row) and world.bench_node(row).step.undo is not None:
+            within = [path for path in groups if is_within(path, row.path)]
+            if within:
+                expected[row.path] = groups[max(within, key=len)].id
+    found = {path: undo.parent for path, undo in undos.items()}
+    if world.forced:
+        # Groups that were canceled by force undo nothing, and leave off; those around them may be retried.
+        assert found.keys() <= expected.keys(), world.explain(f"undone: {found}, should be {expected}")
+    else:
+        assert found == expected, world.explain(f"undone: {found}, should be {expected}")
+    assert_last_done_first_undone(world, rows, undos)
+
+
+def is_within(group: str, path: str) -> bool:
+    """Whether a path is one of a step below a group, not counting its handlers."""
+    rest = path[len(group) :]
+    return path != group and path.startswith(group) and "@" not in rest and (not group or rest[0] in "/[")
+
+
+def assert_last_done_first_undone(world: World, rows: list[StepRow], undos: dict[str, StepRow]) -> None:
+    """The undos of one group follow one another: the latest completion first, each after the end of the one before."""
+    by_path = {row.path: row for row in rows}
+    events = world.store.events(world.run.key, limit=10**6)
+    fired = {event.step: event.seq for event in events if event.kind == "undo.fired"}
+    for group in {undo.parent for undo in undos.values()}:
+        ordered = sorted((undo for undo in undos.values() if undo.parent == group), key=lambda undo: undo.id)
+        ends = [by_path[undo.path.removesuffix("@undo")].ended or 0 for undo in ordered]
+        assert ends == sorted(ends, reverse=True), world.explain("undone in the wrong order")
+        ran = [undo for undo in ordered if undo.path in fired]
+        for before, after in itertools.pairwise(ran):
+            assert fired[after.path] > (before.ended or 0), world.explain(f"{after.path} overtook {before.path}")
+    if not world.retried:
+        count = sum(event.kind == "undo.fired" for event in events)
+        assert count == len(fired), world.explain("a step was undone twice")

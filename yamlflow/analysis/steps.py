@@ -48,6 +48,9 @@ def check_step(desk: Desk, step: Step, scope: Scope, site: Site) -> None:
         scope = replace(scope, local={**scope.local, **names}, within=frozenset())
     _check_queue(desk, step.queue, (*step.pointer, "queue"))
     _read_rendered(desk, step, scope)
+    if step.cache and step.artifacts:
+        message = "a step that keeps files is not cached: a result taken from the cache would not bring them back"
+        desk.findings.warn((*step.pointer, "cache"), message, at_key=True)
     if step.env:
         scope = read_env(desk, step.env, (*step.pointer, "env"), scope)
     if isinstance(step.body, Group):

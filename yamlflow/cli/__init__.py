@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "records": ("Look", "Print the records of a collection."),
         "schedules": ("Look", "List schedules and their next times."),
         "queues": ("Look", "List queues, their limits and what waits in them."),
+        "locks": ("Look", "List locks that steps hold."),
         "workers": ("Look", "List worker processes."),
         "validate": ("Write", "Check packages without running them."),
         "test": ("Write", "Run the tests of packages on a virtual clock."),
@@ -61,6 +62,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "schema": ("Write", "Print the language's JSON Schema for editors."),
         "init": ("Write", "Make a small project to begin with."),
         "prune": ("Keep", "Remove runs that ended long ago."),
+        "cache": ("Keep", "List results that are kept for later runs, or forget some."),
         "db": ("Keep", "Look after the store: status, migrate, check, backup, vacuum."),
         "doctor": ("Keep", "Check this machine, the store and the plugins."),
     }

@@ -115,7 +115,8 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.succeeded":
             count = f", {counted(entry.done or entry.total, 'item')}" if entry.total else ""
             again = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
-            return "succeeded", f"{path} succeeded{took}{again}{count}"
+            note = f" {entry.note}" if entry.note else ""
+            return "succeeded", f"{path} succeeded{note}{took}{again}{count}"
         case "step.failed":
             return "failed", f"{path} failed{took}: {short(entry.note, 300)}"
         case "step.retried":

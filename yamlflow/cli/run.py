@@ -23,6 +23,7 @@ START_OPTIONS = [
     click.option("--name", metavar="TEXT", help="What to call the run in listings."),
     click.option("--meta", multiple=True, metavar="K=V", help="Metadata to find the run by."),
     click.option("--context", multiple=True, metavar="K=V", help="Values that every step and child run is handed."),
+    click.option("--no-cache", is_flag=True, help="Take no results that are kept of earlier runs."),
     click.option(
         "--if-exists", type=click.Choice(["fail", "join", "new"]), default="fail",
         help="When the run id is in use: fail, take that run, or start its next execution once it has ended. [fail]",
@@ -155,6 +156,7 @@ def begin_run(runtime: Runtime, found: Chosen, inputs: dict[str, Any], given: di
         context={name: typed(None, text) for name, text in split_pairs(given["context"], "--context")},
         by=who(),
         if_exists=given["if_exists"],
+        use_cache=not given["no_cache"],
     )
 
 

@@ -145,11 +145,6 @@ def _by_name(keys: Mapping[str, str], sentences: Mapping[str, str] | None = None
 
 
 _OF_STEPS = _by_name(_STEP_KEYS, _STEP_SENTENCES)
-#: By level, keys of the language that this version refuses: to send anybody there would lead nowhere.
-NOT_YET: Mapping[str, frozenset[str]] = {
-    "": frozenset({"schedule", "concurrency", "retention", "undo", "cache", "locks"}),
-    **dict.fromkeys(("step", "list_step", "undo", "kind"), frozenset({"undo", "cache", "locks"})),
-}
 #: An id of a step, as it may stand where a key is expected.
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 #: By level, the name of the definition or property in the schema ("" is the package): other names, squashed, and the
@@ -173,13 +168,10 @@ def unknown_key(level: str, key: str, known: Sequence[str]) -> Problem:
 def _remedy(level: str, key: str, known: Sequence[str]) -> str:
     name = squashed(key)
     meant = next((each for each in known if squashed(each) == name), WRONG_NAMES.get(level, {}).get(name, ""))
-    if level in NOT_YET and meant in NOT_YET[level]:
-        return f"That is {meant}, which this version does not do yet."
     if " " in meant:
         return meant
     if meant:
         return f"Write {meant}." if meant in known else f"It belongs to a step, as {meant}."
-    known = [each for each in known if each not in NOT_YET.get(level, ())]
     near = did_you_mean(key.lower(), known)
     if not near and level == "list_step" and _ID.fullmatch(key):
         return f"If it names the step, write `- id: {key}` with its keys beside it."

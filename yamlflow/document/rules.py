@@ -88,6 +88,8 @@ def _step_rule(value: Json, found: Found) -> Found:
 
 def _not_a_step(value: Json, found: Found) -> Found:
     example = f"run: {phrases.pasted(value)}" if isinstance(value, str) and len(value) <= 80 else "run: make"
+    if isinstance(value, list):
+        example = "steps: [{run: make}, …]"
     return [Problem(message=f"a step is a mapping; this is {phrases.given(value)}", remedy=f"Write {{{example}}}.")]
 
 

@@ -14,7 +14,7 @@ from ..duration import parse_duration
 from ..lifecycle import is_over, moved
 from ..outcome import Emitted, Error, Json
 from ..plan import ENGINE_QUEUE, Node, child_path, keyed_path
-from ..rows import StepRow
+from ..rows import StepRow, terms_of, with_terms
 from ..spec import Group, Repeat, needs_from
 from .ends import cancel_children, cancel_row, end, finish, stop_group
 from .work import Work
@@ -200,6 +200,7 @@ def emit(
     work.put_run(run._replace(steps=run.steps + len(fresh)))
     for child, one in fresh:
         link(work, row, child, one)
+    tell_of_undo(work, holder, [child for child, _ in fresh])
     if not held:
         let_begin(work, [child for child, _ in fresh])
     if row.cancel is not None:
@@ -213,6 +214,18 @@ def let_begin(work: Work, rows: Sequence[StepRow]) -> None:
         current = work.step(row.id)
         if current.status == "pending" and current.due is None and lifecycle.is_due(current, work.node(current)):
             make_due(work, current)
+
+
+def tell_of_undo(work: Work, holder: StepRow, emitted: Sequence[StepRow]) -> None:
+    """The groups around steps that can be undone are told: no plan knows of what is emitted."""
+    if not any(work.plan(child.run).can_be_undone(work.node(child).step) for child in emitted):
+        return
+    above: int | None = holder.id
+    while above is not None:
+        row = work.step(above)
+        if not terms_of(row).get("undo"):
+            work.put(with_terms(row, undo=True))
+        above = row.parent
 
 
 def inherited(work: Work, row: StepRow) -> dict[str, Json]:

@@ -16,10 +16,11 @@ from ..clock import Clock, to_text
 from ..errors import NotAllowed, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import Asking, CancelStep, Error, Failed, Json, Succeeded, Waiting
-from ..plan import Plan
-from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow
+from ..plan import UNDO, Plan
+from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
+from .cache import take_kept, unkept
 from .decisions import (
     Admitted,
     Expanded,
@@ -34,7 +35,8 @@ from .decisions import (
     Timed,
 )
 from .ends import cancel_tree, end, finish, skip, stop_group
-from .follow import advance, close, settle, take_outcome
+from .follow import advance, close, fail_late, settle, take_outcome
+from .locks import give_back
 from .messages import answer, renew, send, sent, spawn, time_out, wait
 from .runs import declare_queues, start
 from .soundness import emitted_error
@@ -54,6 +56,7 @@ def transact(
         yield work
         settle(work)
         keep_event_limits(work)
+        give_back(work)
         work.flush()
     if on_event is not None:
         for event in work.told:
@@ -107,8 +110,9 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         case Admitted():
             admit(work, row, outcome)
         case Opened():
-            scope = None if outcome.scope is None else json.dumps(outcome.scope)
-            open_group(work, row, timeout=outcome.timeout, scope=scope)
+            if outcome.cache is None or not take_kept(work, row, outcome.cache):
+                scope = None if outcome.scope is None else json.dumps(outcome.scope)
+                open_group(work, work.step(row.id), timeout=outcome.timeout, scope=scope)
         case Expanded():
             open_loop(work, row, outcome.children)
         case Rendered():
@@ -144,13 +148,16 @@ def succeed(work: Work, row: StepRow, outcome: Succeeded, sending: Sent | None =
     if sending is not None and (wrong := sent(work, row, sending)) is not None:
         fail(work, row, Failed(error=wrong))
         return
+    if outcome.artifacts or outcome.emitted:
+        row = unkept(work, row, "it kept files" if outcome.artifacts else "it emitted steps")
     keep_artifacts(work, row, outcome.artifacts)
     if outcome.records:
         work.tx.put_records(
             work.plan(row.run).package.projection.get("name") or work.run(row.run).package, outcome.records
         )
     result = json.dumps(outcome.result, separators=(",", ":"), ensure_ascii=False)
-    if outcome.emitted and outcome.detached:
+    # What takes a step back is not needed by anybody, so what it emits is always its own.
+    if outcome.emitted and outcome.detached and not row.path.endswith(UNDO):
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
         emit(work, work.step(row.id), outcome.emitted, detached=True)
     elif outcome.emitted:
@@ -198,10 +205,11 @@ def fail(work: Work, row: StepRow, outcome: Failed) -> None:
 
 def fail_ending(work: Work, row: StepRow, error: Error) -> None:
     """A group's outputs, or a loop's ``until``, could not be evaluated: the group fails, after its ``finally``."""
-    row = work.put(row._replace(error=json.dumps(error.to_json())))
     node = work.node(row)
+    before = lifecycle.group_verdict(row, node)
+    row = work.put(row._replace(error=json.dumps(error.to_json())))
     if row.phase == "outputs":
-        advance(work, row, node, "finally")
+        fail_late(work, row, node, before=before, then="finally")
     else:
         finish(work, row, "fail", result=None)
 
@@ -231,7 +239,7 @@ def find_target(work: Work, row: StepRow, name: str) -> StepRow | None:
 
 def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
     """A call may run: it goes to its queue, unless a step with the same ``dedup_key`` speaks for it."""
-    row = work.put(row._replace(dedup_key=outcome.dedup_key))
+    row = work.put(with_terms(row._replace(dedup_key=outcome.dedup_key), locks=list(outcome.locks) or None))
     for other in work.same_key(row):
         if other.phase != "dedup" and other.reason != "duplicate":
             if is_over(other):
@@ -239,6 +247,9 @@ def admit(work: Work, row: StepRow, outcome: Admitted) -> None:
             else:
                 work.put(moved(row, "wait", phase="dedup", worker=None, leased_until=None))
             return
+    if outcome.cache is not None and take_kept(work, row, outcome.cache):
+        return
+    row = work.step(row.id)
     offer(work, row, phase="run", queue=queue_for(work, row, work.node(row)))
 
 

@@ -22,6 +22,10 @@ class Admitted:
     """A call may wait in its queue."""
 
     dedup_key: str | None = None
+    #: Names of the locks that it takes when it is leased.
+    locks: tuple[str, ...] = ()
+    #: ``{key, ttl}`` of the result that may be kept for it already.
+    cache: Json = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,8 @@ class Opened:
     scope: dict[str, Json] | None = None
     #: Milliseconds until it times out.
     timeout: int | None = None
+    #: ``{key, ttl}`` of the result that may be kept for it already.
+    cache: Json = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,11 +13,13 @@ from .. import lifecycle
 from ..lifecycle import is_over, moved
 from ..outcome import Error
 from ..plan import ENGINE_QUEUE, Node, child_path
-from ..rows import StepRow
+from ..rows import StepRow, terms_of, with_terms
 from ..spec import Group, Repeat
 from .begin import make_due, offer, open_group, start
+from .cache import keep_result
 from .ends import CONTINUED, cancel_children, end, finish, is_forced, skip
 from .runs import close_runs
+from .undo import begin_next, take_back
 from .work import Work
 
 
@@ -33,8 +35,10 @@ def settle(work: Work) -> None:
 
 
 def after_end(work: Work, row: StepRow) -> None:
-    """One ended step: those that need it, its duplicates, and what it belongs to."""
+    """One ended step: its result, those that need it, its duplicates, and what it belongs to."""
     node = work.node(row)
+    if row.terms is not None:
+        keep_result(work, row)
     ends = lifecycle.counts_as(row, node)
     if row.dedup_key is not None:
         release_duplicates(work, row)
@@ -141,6 +145,8 @@ def advance(work: Work, row: StepRow, node: Node, stage: str) -> None:
     stages = () if is_forced(row) else lifecycle.STAGES[lifecycle.STAGES.index(stage) :]
     for name in stages:
         verdict = lifecycle.group_verdict(row, node)
+        if name == "undo" and verdict != "succeed" and take_back(work, row, node, then="handler"):
+            return
         handler = "finally" if name == "finally" and group.final else None
         if name == "handler":
             handler = lifecycle.handler_for(group, verdict)
@@ -177,18 +183,48 @@ def after_handler(work: Work, parent: StepRow, node: Node, child: StepRow, name:
     """A handler has ended: what it means for its group, and on to the next stage."""
     group = node.group
     assert group is not None
+    if name == "undo":
+        after_undo(work, parent, node, child)
+        return
     parent = parent._replace(alive=0)
     if name == "finally":
+        before = lifecycle.group_verdict(parent, node)
         if child.status != "succeeded" and parent.error is None and not is_forced(parent):
             earlier = parent.fault if lifecycle.group_verdict(parent, node) == "fail" else None
             parent = parent._replace(error=earlier or child.error or json.dumps(canceled_error(child).to_json()))
         parent = work.put(parent)
-        finish(work, parent, lifecycle.group_verdict(parent, node), result=parent.result)
+        fail_late(work, parent, node, before=before, then="")
         return
     if child.status == "succeeded" and group.recover:
         parent = parent._replace(fault=parent.error or parent.fault, error=None, reason="recovered")
     parent = work.put(parent)
     advance(work, parent, node, "outputs")
+
+
+def after_undo(work: Work, parent: StepRow, node: Node, child: StepRow) -> None:
+    """A step was undone, or could not be: on to the one before it, and after the last to the next stage."""
+    parent = work.put(parent._replace(alive=parent.alive - 1))
+    if parent.alive == 0:
+        then = terms_of(parent)["then"]
+        proceed(work, work.put(with_terms(parent, then=None)), node, then)
+    elif child.due is not None:
+        # One that was canceled while it waited for its turn leaves the turn to the one that has it.
+        begin_next(work, parent)
+
+
+def fail_late(work: Work, row: StepRow, node: Node, *, before: str, then: str) -> None:
+    """A group that had succeeded ``before`` may have failed at its outputs or ``finally``: what it did is undone."""
+    failed = before == "succeed" and lifecycle.group_verdict(row, node) != "succeed"
+    if not (failed and take_back(work, row, node, then=then)):
+        proceed(work, row, node, then)
+
+
+def proceed(work: Work, row: StepRow, node: Node, stage: str) -> None:
+    """Go on with a stage of a group's end; after the last one it ends."""
+    if stage:
+        advance(work, row, node, stage)
+    else:
+        finish(work, row, lifecycle.group_verdict(row, node), result=row.result)
 
 
 def canceled_error(row: StepRow) -> Error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..plan import ENGINE_QUEUE
 from ..queueing import next_token_at, refill, room
 from ..rows import QueueRow, StepRow
+from .locks import give_back, take_locks
 from .work import Work
 
 #: How many of the engine's own evaluations a worker takes at once; they take microseconds.
@@ -48,6 +49,7 @@ class Leased:
 
 def lease(work: Work, wanted: Wanted) -> Leased:
     """Lease the engine's own work, and calls from every queue in turn while there is room."""
+    give_back(work)
     work.flush()
     offered = work.tx.offered()
     steps: list[StepRow] = []
@@ -108,8 +110,14 @@ def take_tokens(work: Work, wanted: Wanted, policy: QueueRow, free: int) -> tupl
 
 
 def claim(work: Work, wanted: Wanted, queue: str, limit: int) -> list[StepRow]:
-    """Lease from one queue."""
-    return work.tx.claim(
-        queue, limit=limit, worker=wanted.worker, until=wanted.until, now=work.now, kinds=wanted.kinds,
-        runs=wanted.runs,
-    )  # fmt: skip
+    """Lease from one queue as many steps as have their locks."""
+    steps: list[StepRow] = []
+    while len(steps) < limit:
+        rows = work.tx.claim(
+            queue, limit=limit - len(steps), worker=wanted.worker, until=wanted.until, now=work.now,
+            kinds=wanted.kinds, runs=wanted.runs,
+        )  # fmt: skip
+        if not rows:
+            break
+        steps += [row for row in rows if take_locks(work, row)]
+    return steps

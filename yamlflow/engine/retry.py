@@ -1,7 +1,8 @@
 """An operator's retry: failed and canceled steps begin anew, with what was skipped because of them.
 
 The groups around a reopened step are open again: their handlers, should they end again, run again. Steps that ended for
-reasons of their own stay as they are. Counters are counted afresh here, once, for the groups that were reopened.
+reasons of their own stay as they are. What such a group undid runs anew from its beginning, in the groups around it up to
+that one. Counters are counted afresh here, once, for the groups that were reopened.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from .. import lifecycle
 from ..errors import NotAllowed, UnknownName
 from ..lifecycle import is_over, moved
-from ..plan import Node, child_path, keyed_path
-from ..rows import RunRow, StepRow
+from ..plan import UNDO, Node, child_path, keyed_path
+from ..rows import RunRow, StepRow, terms_of, with_terms
 from .begin import literal_timeout, make_due
 from .ends import skip
 from .follow import close, fill_places, handler_name
@@ -28,6 +29,7 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     target = work.at(run.key, path)
     if target is None:
         raise UnknownName(f'run "{run.id}" has no step "{path}"')
+    refuse_handlers(path)
     if target.reason == "race":
         raise NotAllowed(f'step "{path}" lost a race that another step won; it cannot be retried')
     if target.status not in FAILED:
@@ -40,9 +42,11 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
     for row in list(reopened.values()):
         mark_dependents(work, row, reopened)
     alive = mark_above(work, target, reopened)
+    undone = mark_undone(work, reopened)
+    forget_inner(work, undone, reopened)
     begin_anew(work, run, list(reopened.values()), alive)
     for row in reopened.values():
-        if row.parent is None or row.parent not in reopened or row.id == target.id:
+        if row.parent is None or row.parent not in reopened or row.id == target.id or row in undone:
             work.event(run.key, "step.reopened", row.path, {"by": by})
     work.event(run.key, "run.retried", None, {"step": path or None, "by": by})
     return sorted(row.path for row in reopened.values() if not row.children)
@@ -93,6 +97,52 @@ def mark_above(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> StepRo
     return None
 
 
+def mark_undone(work: Work, reopened: dict[int, StepRow]) -> list[StepRow]:
+    """What the reopened groups undid, with the groups around it; what they could not undo still stands, and stays."""
+    undone: list[StepRow] = []
+    looked: set[int] = set()
+    while todo := [row for id, row in reopened.items() if id not in looked]:
+        for group in todo:
+            looked.add(group.id)
+            for undo in undos(work, group):
+                row = work.at(group.run, undo.path.removesuffix(UNDO))
+                if undo.status == "succeeded" and row is not None:
+                    undone.append(row)
+                    reopened.setdefault(row.id, row)
+                    mark_dependents(work, row, reopened)
+                    mark_above(work, row, reopened)
+    return undone
+
+
+def undos(work: Work, group: StepRow) -> list[StepRow]:
+    """The steps with which a group took back what was done below it."""
+    if not group.children or work.node(group).group is None:
+        return []
+    rows = work.below(group.run, group.path)
+    return [row for row in rows if row.parent == group.id and handler_name(row.path) == "undo"]
+
+
+def forget_inner(work: Work, undone: list[StepRow], reopened: dict[int, StepRow]) -> None:
+    """A group, or an emitter, that was undone as one begins with nothing in it."""
+    for row in undone:
+        if row.children and row.id in reopened:
+            rows = [each for each in work.below(row.run, row.path) if each.id != row.id]
+            forget(work, rows)
+            for each in rows:
+                reopened.pop(each.id, None)
+            reopened[row.id] = work.put(row._replace(children=0, alive=0))
+
+
+def refuse_handlers(path: str) -> None:
+    """A handler belongs to the end of its group; only with that group can it begin anew."""
+    if "@" in path:
+        group = path[: path.index("@")]
+        again = f'the group "{group}"' if group and not path.startswith(f"{group}{UNDO}") else "what failed"
+        raise NotAllowed(
+            f'step "{path}" is part of a handler, which runs again when its group ends again; retry {again}'
+        )
+
+
 def refuse_ending(group: StepRow) -> None:
     """A group that is on its way to its end cannot take a step back."""
     name = f'the group "{group.path}"' if group.path else "the run"
@@ -141,7 +191,7 @@ def begin_anew(work: Work, run: RunRow, rows: list[StepRow], alive: StepRow | No
                 work.put(dependent._replace(met=0, missed=0, reason=None))
     waiting = {row.id: None for row in rows if not row.children}
     waiting.update({each.id: None for row in rows for each in dependents(work, row)})
-    for id in waiting:
+    for id in sorted(waiting):
         resume(work, work.step(id))
     for row in groups:
         node = work.node(row)
@@ -153,12 +203,18 @@ def begin_anew(work: Work, run: RunRow, rows: list[StepRow], alive: StepRow | No
 
 
 def forget_handlers(work: Work, row: StepRow) -> None:
-    """Handlers that ran for an end that is undone; they are kept in the log of events."""
+    """Handlers that ran for an end that is no more; they are kept in the log of events."""
     if not row.children:
         return
-    rows = [each for each in work.below(row.run, row.path) if each.path.startswith(f"{row.path}@")]
+    below = work.below(row.run, row.path)
+    heads = (f"{row.path}@", *(each.path for each in undos(work, row)))
+    forget(work, [each for each in below if each.path.startswith(heads)])
+
+
+def forget(work: Work, rows: list[StepRow]) -> None:
+    """Take steps from the run."""
     if rows:
-        run = work.run(row.run)
+        run = work.run(rows[0].run)
         ended = sum(is_over(each) for each in rows)
         work.put_run(run._replace(steps=run.steps - len(rows), done=run.done - ended))
         work.delete(rows)
@@ -167,6 +223,7 @@ def forget_handlers(work: Work, row: StepRow) -> None:
 def reset(work: Work, row: StepRow) -> StepRow:
     """A step as it was before it began; one with children as it was while they went on."""
     result = row.result if work.node(row).call is not None else None
+    emitted_undo = terms_of(row).get("undo") if row.children else None
     row = row if not is_over(row) else moved(row, "reopen")
     row = row._replace(
         phase="", reason=None, parked=None, available_at=None, attempt=0, lost=0, met=0, missed=0, failures=0,
@@ -174,6 +231,7 @@ def reset(work: Work, row: StepRow) -> StepRow:
         due=None, ended=None, ready_at=None, started_at=None, ended_at=None, awaits=None, terms=None,
         wait=row.wait if row.path == "" else None,
     )  # fmt: skip
+    row = with_terms(row, undo=emitted_undo)
     if not row.children:
         return row
     node = work.node(row)

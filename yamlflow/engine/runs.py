@@ -53,12 +53,12 @@ def start(work: Work, wanted: Start, parent: Parent | None = None) -> tuple[RunR
         inputs=json.dumps(dict(wanted.inputs)), metadata=json.dumps(dict(wanted.metadata)),
         context=json.dumps(dict(wanted.context)), folder=wanted.folder, parent=None, paused=0, steps=1, done=0,
         started_by=wanted.by, created_at=work.now, started_at=None, ended_at=None, slot=wanted.slot,
-        queue=wanted.queue,
+        queue=wanted.queue, uncached=int(not wanted.use_cache),
     )  # fmt: skip
     if parent is not None:
         row = row._replace(
             parent=parent.step, parent_run=parent.run.key, depth=parent.run.depth + 1,
-            on_parent_close=parent.on_parent_close,
+            on_parent_close=parent.on_parent_close, uncached=parent.run.uncached,
         )  # fmt: skip
     return store(work, row, wanted.plan, waits=waits, steps=wanted.steps), True
 
@@ -247,12 +247,13 @@ def tell_parent(work: Work, run: RunRow, root: StepRow) -> None:
     if row is None or row.status != "waiting" or row.phase != "child" or child_key(row) != run.key:
         return
     work.event(row.run, "step.woken", row.path, {"run": run.id, "status": run.status})
-    row = row._replace(available_at=None, parked=None)
+    late = row.error if row.available_at is None else None
+    row = row._replace(available_at=None, parked=None, error=None)
     if row.cancel is not None:
         end(work, lifecycle.canceled(row, now=work.now))
-    elif row.error is not None:
+    elif late is not None:
         # Its time was over before; the child was canceled for that.
-        fail_waiting(work, row, Error.from_json(json.loads(row.error)))
+        fail_waiting(work, row, Error.from_json(json.loads(late)))
     elif run.status == "succeeded":
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=root.result))
     elif run.status == "canceled":

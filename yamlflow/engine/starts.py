@@ -40,3 +40,5 @@ class Start:
     steps: tuple[Emitted, ...] = ()
     #: ``package/key``, when the package bounds how many runs go on at once.
     slot: str | None = None
+    #: Whether steps take results that are kept; what child runs do follows their parent.
+    use_cache: bool = True

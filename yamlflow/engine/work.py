@@ -35,6 +35,9 @@ class Work:
         self.ended: deque[int] = deque()
         #: Events written so far, for whoever listens once the transaction is durable.
         self.told: list[EventRow] = []
+        #: Steps that had locks and are not leased any more, and steps that do not wait for one any more.
+        self.unlocked: list[int] = []
+        self.unparked: list[int] = []
         #: Runs that ended and whose meaning for other runs is not drawn yet.
         self.closed: list[int] = []
         self.plan_of = plan_of
@@ -102,6 +105,12 @@ class Work:
 
     def put(self, row: StepRow) -> StepRow:
         """Change a step."""
+        before = self._steps.get(row.id)
+        if before is not None and before.terms is not None:
+            if before.status == "running" != row.status:
+                self.unlocked.append(row.id)
+            if before.parked == "lock" != row.parked:
+                self.unparked.append(row.id)
         self._steps[row.id] = row
         self._dirty[row.id] = None
         return row

@@ -14,8 +14,10 @@ from typing import Protocol
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
+    CacheRow,
     Counts,
     EventRow,
+    HeldLock,
     PackageRow,
     QueueRow,
     RetentionRow,
@@ -152,6 +154,44 @@ class LeaseTransaction(Protocol):
         """Drop workers that are not running and were last seen before a time."""
 
 
+class LockTransaction(Protocol):
+    """Who holds a lock and who waits for one, within one transaction."""
+
+    def take_locks(self, names: Sequence[str], *, run: int, step: int, now: int) -> list[str]:
+        """Take all of some locks for a step; those that are held already, and then none is taken."""
+
+    def free_locks(self, step: int) -> list[str]:
+        """Give back all locks of a step; their names."""
+
+    def await_locks(self, step: int, names: Collection[str], *, priority: int) -> None:
+        """Remember that a step waits for each of some locks."""
+
+    def forget_waits(self, step: int) -> None:
+        """A step waits for no lock any more."""
+
+    def lock_waiters(self, name: str, limit: int) -> list[int]:
+        """The first steps that wait for a lock: highest priority, then oldest."""
+
+    def free_names(self) -> list[str]:
+        """The names that steps wait for although nobody holds them."""
+
+
+class CacheTransaction(Protocol):
+    """Results that are kept for later runs, within one transaction."""
+
+    def kept(self, package: str, step: str, key: str) -> CacheRow | None:
+        """The result that is kept for a step (a path without keys) under a key, also when it has expired."""
+
+    def keep(self, row: CacheRow) -> None:
+        """Keep a result; one that was kept under the same key goes."""
+
+    def forget_kept(self, *, package: str | None = None, step: str | None = None, key: str | None = None) -> int:
+        """Forget kept results, all of them or those named; how many."""
+
+    def drop_expired(self, now: int, limit: int) -> int:
+        """Forget up to ``limit`` kept results that have expired; how many."""
+
+
 class LogTransaction(Protocol):
     """What is written along with a change of status, within the same transaction."""
 
@@ -233,7 +273,16 @@ class MessageTransaction(Protocol):
         """The first started of the runs of a slot that are ``pending`` or ``running``."""
 
 
-class Transaction(RunTransaction, LeaseTransaction, LogTransaction, MessageTransaction, CalendarTransaction, Protocol):
+class Transaction(
+    RunTransaction,
+    LeaseTransaction,
+    LockTransaction,
+    CacheTransaction,
+    LogTransaction,
+    MessageTransaction,
+    CalendarTransaction,
+    Protocol,
+):
     """All of them: what ``Store.transaction`` lends."""
 
 
@@ -283,6 +332,14 @@ class Reader(Protocol):
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
         """Each queue with how many steps are ready and in flight."""
+
+    def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
+        """Who holds some locks, or any, by name."""
+
+    def cached(
+        self, *, package: str | None = None, step: str | None = None, key: str | None = None, limit: int = 1000
+    ) -> list[CacheRow]:
+        """Kept results, newest first; those that expired and were not dropped yet included."""
 
     def workers(self) -> list[WorkerRow]:
         """Every worker that was ever seen and not forgotten."""

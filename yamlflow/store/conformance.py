@@ -21,7 +21,9 @@ from ..errors import RunExists
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
+    CacheRow,
     EventRow,
+    HeldLock,
     PackageRow,
     QueueRow,
     RetentionRow,
@@ -415,6 +417,76 @@ class StoreConformance:
         with store.transaction() as tx:
             assert (tx.lowest_rank("q", 0), tx.lowest_rank("q", 1), tx.lowest_rank("other", 0)) == (4, 2, 0)
 
+    # -- locks
+
+    def test_locks_are_taken_all_or_none(self, store: Store) -> None:
+        run = self.add_run(store)
+        one, other = self.add_steps(store, run, 2)
+        with store.transaction() as tx:
+            assert tx.take_locks(["a", "b"], run=run.key, step=one.id, now=5) == []
+            assert tx.take_locks(["b", "c"], run=run.key, step=other.id, now=6) == ["b"]
+        assert store.locks() == [HeldLock(name, "r", 1, one.path, 5, 0) for name in ("a", "b")]
+        assert [lock.name for lock in store.locks(["b", "c"])] == ["b"]
+        with store.transaction() as tx:
+            assert sorted(tx.free_locks(one.id)) == ["a", "b"]
+            assert tx.free_locks(one.id) == []
+            assert tx.take_locks(["b", "c"], run=run.key, step=other.id, now=7) == []
+        assert {(lock.name, lock.path) for lock in store.locks()} == {("b", other.path), ("c", other.path)}
+
+    def test_who_waits_for_a_lock_comes_by_priority_then_by_age(self, store: Store) -> None:
+        run = self.add_run(store)
+        first, second, urgent = self.add_steps(store, run, 3)
+        with store.transaction() as tx:
+            tx.await_locks(second.id, ["a"], priority=0)
+            tx.await_locks(first.id, ["a", "b"], priority=0)
+            tx.await_locks(urgent.id, ["a"], priority=4)
+            assert tx.lock_waiters("a", 2) == [urgent.id, first.id]
+            assert tx.free_names() == ["a", "b"]
+            tx.take_locks(["a"], run=run.key, step=10**6, now=5)
+            assert tx.free_names() == ["b"]
+            tx.forget_waits(first.id)
+            assert tx.free_names() == []
+            assert tx.lock_waiters("a", 9) == [urgent.id, second.id]
+
+    # -- kept results
+
+    def test_the_last_result_of_a_key_is_kept(self, store: Store) -> None:
+        row = CacheRow("pkg", "a[]/b", "k", "1", "r", 1, "a[0]/b", 5, None)
+        with store.transaction() as tx:
+            tx.keep(row)
+            tx.keep(row._replace(result="2", run_id="s"))
+            assert tx.kept("pkg", "a[]/b", "k") == row._replace(result="2", run_id="s")
+            assert tx.kept("pkg", "a[]/b", "other") is None
+            assert tx.kept("other", "a[]/b", "k") is None
+        assert store.cached() == [row._replace(result="2", run_id="s")]
+
+    def test_kept_results_are_forgotten_by_what_they_are_of(self, store: Store) -> None:
+        rows = [
+            CacheRow(package, step, key, "1", "r", 1, step, 5, None)
+            for package in ("p", "q")
+            for step in ("a", "b")
+            for key in ("k", "l")
+        ]
+        with store.transaction() as tx:
+            for row in rows:
+                tx.keep(row)
+            assert tx.forget_kept(package="p", step="a", key="k") == 1
+            assert tx.forget_kept(package="p", step="a") == 1
+            assert tx.forget_kept(package="p") == 2
+        assert store.cached() == rows[4:]
+        assert store.cached(step="b", key="l") == [rows[7]]
+        assert store.cached(limit=1) == [rows[4]]
+        with store.transaction() as tx:
+            assert (tx.forget_kept(), tx.forget_kept()) == (4, 0)
+
+    def test_kept_results_are_dropped_when_their_time_is_over(self, store: Store) -> None:
+        rows = [CacheRow("p", "a", str(at), "1", "r", 1, "a", 5, at) for at in (10, 20, 30)]
+        with store.transaction() as tx:
+            for row in (*rows, rows[0]._replace(key="ever", expires_at=None)):
+                tx.keep(row)
+            assert (tx.drop_expired(20, 1), tx.drop_expired(20, 9), tx.drop_expired(20, 9)) == (1, 1, 0)
+        assert {row.key for row in store.cached()} == {"30", "ever"}
+
     # -- what goes along
 
     def test_a_queues_state_is_kept(self, store: Store) -> None:
@@ -490,7 +562,14 @@ class StoreConformance:
             tx.append_events([EventRow(run.key, 1, 5, "log", None, None)])
             tx.put_artifacts([ArtifactRow(run.key, step.id, "a", None, 0, "", "", "", "{}", 5)])
             tx.put_records("pkg", [Record(collection="c", key="k", data={})])
+            tx.take_locks(["held"], run=run.key, step=step.id, now=5)
+            tx.await_locks(step.id, ["wanted"], priority=0)
+            for row in (run, other):
+                tx.keep(CacheRow("pkg", "a", row.id, "1", row.id, row.execution, "a", 5, None))
             tx.remove_run(run.key)
+            assert tx.free_names() == []
+            assert tx.take_locks(["held"], run=other.key, step=kept[0].id, now=5) == []
+        assert {row.key: row.run_id for row in store.cached()} == {"gone": "", "stays": "stays"}
         assert store.find_run("gone") is None
         assert store.events(run.key) == []
         assert store.artifacts(run.key) == []

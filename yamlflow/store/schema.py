@@ -87,6 +87,7 @@ alter table runs add column on_parent_close text;
 alter table runs add column depth integer not null default 0;
 alter table runs add column slot text;
 alter table runs add column queue text;
+alter table runs add column uncached integer not null default 0;
 create index runs_children on runs (parent_run) where parent_run is not null and ended_at is null;
 create index runs_by_parent on runs (parent_run, key) where parent_run is not null;
 create index runs_slot on runs (slot, status, key) where slot is not null and ended_at is null;
@@ -110,7 +111,9 @@ create table locks (name text primary key, run integer not null, step integer no
 without rowid;
 create index locks_by_step on locks (step);
 
-create table lock_waits (name text not null, step integer not null, primary key (name, step)) without rowid;
+create table lock_waits (
+    name text not null, turn integer not null, step integer not null, primary key (name, turn, step)
+) without rowid;
 create index lock_waits_by_step on lock_waits (step);
 
 create table cache (

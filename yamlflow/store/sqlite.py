@@ -16,10 +16,23 @@ from typing import Any
 
 from ..errors import RunExists, StoreGone
 from ..outcome import Record
-from ..rows import ArtifactRow, EventRow, PackageRow, QueueRow, RunRow, SignalRow, StepRow, WorkerRow
+from ..rows import (
+    ArtifactRow,
+    CacheRow,
+    EventRow,
+    HeldLock,
+    PackageRow,
+    QueueRow,
+    RunRow,
+    SignalRow,
+    StepRow,
+    WorkerRow,
+)
 from .base import Edge, RunFilter
 from .connection import connect, explained, path_of, prepare
+from .sqlite_cache import SqliteCache, all_kept
 from .sqlite_calendar import CalendarReader, CalendarTransaction
+from .sqlite_locks import SqliteLocks, held_locks
 from .sqlite_messages import SIGNALS, MessageStatements
 
 RUN = ", ".join(RunRow._fields)
@@ -79,7 +92,7 @@ BELOW = f"select {STEP} from steps where run = ? and (path = ? or {{range}}) {{l
 LIVE = "and status in ('pending', 'ready', 'running', 'waiting')"
 
 
-class SqliteTransaction(MessageStatements, CalendarTransaction):
+class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTransaction):
     """One transaction on the store's connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -360,6 +373,16 @@ class SqliteStore(CalendarReader):
         return [
             (known[name], counts.get((name, "ready"), 0), counts.get((name, "running"), 0)) for name in sorted(known)
         ]
+
+    def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
+        with self._lock, explained(self.url):
+            return held_locks(self._db, names)
+
+    def cached(
+        self, *, package: str | None = None, step: str | None = None, key: str | None = None, limit: int = 1000
+    ) -> list[CacheRow]:
+        with self._lock, explained(self.url):
+            return all_kept(self._db, package, step, key, limit)
 
     def workers(self) -> list[WorkerRow]:
         return [WorkerRow._make(row) for row in self._all("select * from workers order by started_at", ())]

@@ -19,7 +19,7 @@ from .steps import StepView
 MANY = 20
 #: What an event makes of a step's status.
 STATUS = {
-    "step.ready": "ready", "step.opened": "running", "step.leased": "running", "step.retried": "ready",
+    "step.ready": "ready", "step.blocked": "waiting", "step.opened": "running", "step.leased": "running", "step.retried": "ready",
     "step.waiting": "waiting", "step.succeeded": "succeeded", "step.failed": "failed", "step.skipped": "skipped",
     "step.canceled": "canceled", "step.lost": "ready", "step.released": "ready", "step.reopened": "pending",
 }  # fmt: skip
@@ -143,7 +143,9 @@ class Board:
             case "step.canceled":
                 entry.note = str(told.get("reason") or "")
             case "step.succeeded":
-                entry.note = ""
+                entry.note = "from the cache" if told.get("reason") == "cached" else ""
+            case "step.blocked":
+                entry.note = f"for lock {', '.join(told.get('locks') or ())}"
             case "step.waiting":
                 entry.note = waiting_text(told)
         if entry.status in ENDED and before not in ENDED:

@@ -21,11 +21,15 @@ GRAVITY = ("failed", "canceled", "running", "waiting", "ready", "pending", "succ
 
 @dataclass(frozen=True, kw_only=True)
 class Arrow:
-    """A need: from the step that ends to the one that waits, with the ends it asks for unless it is success."""
+    """A need: from the step that ends to the one that waits, with the ends it asks for unless it is success.
+
+    A dotted one leads from a step to what takes it back.
+    """
 
     source: str
     target: str
     label: str = ""
+    dotted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Drawing:
             "arrows": [
                 {"source": arrow.source, "target": arrow.target, "ends": arrow.label or "succeeded"}
                 for arrow in self.arrows
+                if not arrow.dotted
             ],
             "statuses": dict(self.statuses),
         }
@@ -71,6 +76,9 @@ def arrows_of(steps: Sequence[Planned]) -> Iterator[Arrow]:
         for name, ends in step.needs:
             yield Arrow(source=child_path(above, name), target=step.path, label="" if ends == "succeeded" else ends)
         yield from arrows_of(step.steps)
+        if step.undo is not None:
+            yield Arrow(source=step.path, target=step.undo.path, label="undo", dotted=True)
+            yield from arrows_of([step.undo])
 
 
 def words(step: Planned) -> list[str]:
@@ -93,7 +101,7 @@ def to_mermaid(drawn: Drawing) -> str:
     lines = ["flowchart TD", *mermaid_steps(drawn.steps, names, 1)]
     for arrow in drawn.arrows:
         label = f"|{mermaid_text([arrow.label])}|" if arrow.label else ""
-        lines.append(f"  {names[arrow.source]} -->{label} {names[arrow.target]}")
+        lines.append(f"  {names[arrow.source]} {'-.->' if arrow.dotted else '-->'}{label} {names[arrow.target]}")
     used = {drawn.statuses[path]: None for path in names if path in drawn.statuses}
     for status in used:
         fill, stroke = COLOURS.get(status, COLOURS["pending"])
@@ -110,10 +118,12 @@ def numbered(steps: Sequence[Planned]) -> dict[str, str]:
 
 
 def flat(steps: Sequence[Planned]) -> Iterator[Planned]:
-    """Every step, those of groups after their group."""
+    """Every step, those of groups after their group, and what takes it back after the step."""
     for step in steps:
         yield step
         yield from flat(step.steps)
+        if step.undo is not None:
+            yield from flat([step.undo])
 
 
 def mermaid_steps(steps: Sequence[Planned], names: Mapping[str, str], depth: int) -> Iterator[str]:
@@ -129,6 +139,8 @@ def mermaid_steps(steps: Sequence[Planned], names: Mapping[str, str], depth: int
             yield f'{indent}{names[step.path]}(["{text}"])'
         else:
             yield f'{indent}{names[step.path]}["{text}"]'
+        if step.undo is not None:
+            yield from mermaid_steps([step.undo], names, depth)
 
 
 def mermaid_text(lines: Sequence[str]) -> str:
@@ -180,11 +192,15 @@ def dot_steps(steps: Sequence[Planned], statuses: Mapping[str, str], depth: int)
         else:
             fill = f', fillcolor="{colour[0]}", color="{colour[1]}"' if colour else ""
             yield f"{indent}{dot_text([step.path])} [label={dot_text(words(step))}{fill}];"
+        if step.undo is not None:
+            yield from dot_steps([step.undo], statuses, depth)
 
 
 def dot_arrow(arrow: Arrow, groups: Mapping[str, str]) -> str:
     """An arrow; one from or to a group touches its border."""
     options = [f"label={dot_text([arrow.label])}"] if arrow.label else []
+    if arrow.dotted:
+        options.append("style=dashed")
     if arrow.source in groups:
         options.append(f"ltail={dot_text([f'cluster {arrow.source}'])}")
     if arrow.target in groups:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..outcome import Json
-from ..plan import Node, Plan
+from ..plan import UNDO, Node, Plan
 from ..spec import CONDITIONS, NO_RETRY, FanOut, Group, Matrix, Need, Repeat, Step
 
 #: Handlers of a group, as authors write them, and the field that holds each.
@@ -37,6 +37,8 @@ class Planned:
     #: A handler stands apart from the steps of its group.
     handler: bool
     steps: tuple[Planned, ...] = ()
+    #: What takes it back; it stands beside the step.
+    undo: Planned | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The shape that ``--json`` prints."""
@@ -53,6 +55,7 @@ class Planned:
             "timeout": self.timeout,
             "handler": self.handler,
             "steps": [step.to_json() for step in self.steps],
+            "undo": self.undo and self.undo.to_json(),
         }
 
 
@@ -91,6 +94,7 @@ def planned(plan: Plan, path: str, *, handler: bool = False) -> Planned:
         timeout=inner.timeout,
         handler=handler,
         steps=tuple(steps_of(plan, inner)),
+        undo=planned(plan, inner.path + UNDO, handler=True) if step.undo is not None else None,
     )
 
 
@@ -141,6 +145,8 @@ def text_of_outline(steps: Sequence[Planned], depth: int = 0) -> str:
         lines.append("  " * depth + words(step))
         if step.steps:
             lines.append(text_of_outline(step.steps, depth + 1))
+        if step.undo is not None:
+            lines.append(text_of_outline([step.undo], depth + 1))
     return "\n".join(lines)
 
 
@@ -149,7 +155,7 @@ def words(step: Planned) -> str:
     sign = "@" if step.handler else ""
     needs = ", ".join(name if ends == "succeeded" else f"{name} ({ends})" for name, ends in step.needs)
     parts: list[Any] = [
-        f"{sign}{step.id}" + ("" if step.handler else f"  [{step.kind}]"),
+        f"{sign}{step.id}" + ("" if step.handler and step.kind == "group" else f"  [{step.kind}]"),
         needs and f"needs {needs}",
         step.condition and f"if {step.condition}",
         step.loop,

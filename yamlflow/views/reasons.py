@@ -10,7 +10,7 @@ from ..clock import to_datetime
 from ..lifecycle import is_over
 from ..outcome import Json
 from ..plan import ENGINE_QUEUE, Node, child_path, parent_path
-from ..rows import RunRow, StepRow
+from ..rows import HeldLock, RunRow, StepRow, terms_of
 from .queues import QueueView
 
 
@@ -24,6 +24,8 @@ class Surroundings:
     queues: Mapping[str, QueueView] = field(default_factory=dict)
     #: Steps of the run by path; those that are not there are left out.
     steps_at: Callable[[list[str]], list[StepRow]] = lambda paths: []
+    #: Who holds the locks of some names.
+    locks: Callable[[list[str]], list[HeldLock]] = lambda names: []
     #: Whether any worker lives.
     working: bool = True
 
@@ -39,6 +41,8 @@ def why(row: StepRow, node: Node | None, around: Surroundings) -> str | None:
             return "being canceled" if row.cancel is not None else None
         case "waiting":
             return why_waiting(row, around)
+        case "succeeded" if row.reason == "cached":
+            return why_cached(row)
         case "skipped":
             return why_skipped(row, node, around)
         case "canceled":
@@ -84,6 +88,8 @@ def why_ready(row: StepRow, around: Surroundings) -> str:
         return f"{'backing off' if row.attempt else 'held back'} until {moment(row.available_at, around.now)}"
     if row.parked == "paused" or (around.run.paused and row.phase == "run"):
         return "paused: `yamlflow unpause` lets it go on"
+    if row.parked == "lock":
+        return why_locked(row, around)
     queue = around.queues.get(row.queue)
     if queue is not None and queue.paused:
         return f'its queue "{queue.name}" is paused'
@@ -94,6 +100,30 @@ def why_ready(row: StepRow, around: Surroundings) -> str:
     if not around.working:
         return "no worker is running: `yamlflow resume` or `yamlflow worker` takes it up"
     return "waits for a worker" if row.queue == ENGINE_QUEUE else f'waits for a worker in queue "{row.queue}"'
+
+
+def why_locked(row: StepRow, around: Surroundings) -> str:
+    """The locks that it needs and others hold."""
+    held = around.locks(terms_of(row).get("locks") or [])
+    if not held:
+        return "its locks are free again: it is about to be offered"
+    return " and ".join(f'waits for lock "{lock.name}", held by {holder(lock, around.run)}' for lock in held)
+
+
+def holder(lock: HeldLock, run: RunRow) -> str:
+    """Whose a lock is."""
+    if (lock.run_id, lock.execution) == (run.id, run.execution):
+        return lock.path
+    return f"{lock.run_id}{f'@{lock.execution}' if lock.execution > 1 else ''}/{lock.path}"
+
+
+def why_cached(row: StepRow) -> str:
+    """Which run computed what the step took."""
+    source = terms_of(row)["cache"]["from"]
+    if not source["run"]:
+        return f"taken from the cache: of {source['at']}, of a run that is removed"
+    run = source["run"] if source["execution"] == 1 else f"{source['run']}@{source['execution']}"
+    return f"taken from the cache: {run}/{source['step']} of {source['at']}"
 
 
 def why_waiting(row: StepRow, around: Surroundings) -> str | None:

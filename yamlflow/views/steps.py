@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..lifecycle import TERMINAL
 from ..outcome import Json
 from ..packages import Plans
-from ..plan import Node
+from ..plan import UNDO, Node
 from ..rows import RunRow, StepRow
 from ..store.base import Reader
 from .graph import RunGraph, form_of
@@ -33,7 +33,7 @@ class StepView:
     """One step, and what is listed below it."""
 
     path: str
-    #: The last part of its path: ``head``, ``enrich[3]``, ``@finally``.
+    #: The last part of its path: ``head``, ``enrich[3]``, ``@finally``; of an undo with the step: ``head@undo``.
     label: str
     title: str | None
     #: Its kind, or ``group``, ``for_each``, ``matrix``, ``repeat``.
@@ -95,6 +95,7 @@ def tree_of(
         now=now,
         queues={queue.name: queue for queue in queues_of(reader, now=now)},
         steps_at=lambda paths: reader.steps_at(run.key, paths),
+        locks=reader.locks,
         working=any(worker.alive for worker in workers_of(reader)) if working is None else working,
     )
     return Builder(RunGraph(reader, plans, run), around).view(row, most)
@@ -107,16 +108,16 @@ class Builder:
         self._graph = graph
         self._around = around
 
-    def view(self, row: StepRow, most: int) -> StepView:
-        """A step with its children, at most ``most`` of each."""
+    def view(self, row: StepRow, most: int, above: str = "") -> StepView:
+        """A step with its children, at most ``most`` of each; ``above`` is the path of what it is listed under."""
         node = self._graph.node(row)
         children = self._children(row, node, most) if row.children or node is None or node.call is None else []
         deeper = most if row.children <= most else max(3, most // 4)
-        shown = tuple(self.view(child, deeper) for child in children)
+        shown = tuple(self.view(child, deeper, row.path) for child in children)
         counted = sum("@" not in label(child.path, row.path) for child in children)
         return StepView(
             path=row.path,
-            label=label(row.path, None),
+            label=label(row.path, above if row.path.endswith(UNDO) else None),
             title=node.step.title if node else None,
             form=form_of(node, row),
             status=row.status,
