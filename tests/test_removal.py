@@ -177,7 +177,7 @@ def test_a_removal_that_is_killed_at_any_moment_is_ended_by_the_next_sweep(
         return act
 
     with monkeypatch.context() as patch:
-        for owner, name in ((removal, "remove_folder"), (removal, "remove_markers"), (runtime.artifacts, "remove_run"),
+        for owner, name in ((removal, "remove_folder"), (removal, "remove_markers"), (runtime.artifact_store, "remove_run"),
                             (runtime.store, "transaction")):  # fmt: skip
             patch.setattr(owner, name, mortal(getattr(owner, name)))
         try:
