@@ -130,7 +130,7 @@ def test_a_dead_worker_that_knew_the_kind_does_not_count(site: Site) -> None:
 
 
 def test_queues_that_no_worker_serves_and_workers_of_other_runs_are_named(site: Site) -> None:
-    with site.runtime("http only", queues=["http"]) as one:
+    with site.runtime("http only", only_queues=["http"]) as one:
         run = one.start(package({"a": {"kind": "noop"}}), run_id="r")
         site.turns(one, 3)
         assert reason(one, run, "a") == ('no worker serves queue "default": start one that does (`--queues default`)')
@@ -142,7 +142,7 @@ def test_queues_that_no_worker_serves_and_workers_of_other_runs_are_named(site: 
 
 
 def test_a_worker_row_says_what_it_takes_and_only_that(site: Site) -> None:
-    with site.runtime("w", queues=["q"], kinds=["noop", "set"], runs={7}) as one:
+    with site.runtime("w", only_queues=["q"], only_kinds=["noop", "set"], runs={7}) as one:
         one.worker.open()
         (row,) = one.store.workers()
         assert (row.queues, row.kinds, row.runs) == ('["q"]', '["noop", "set"]', "[7]")
@@ -151,7 +151,7 @@ def test_a_worker_row_says_what_it_takes_and_only_that(site: Site) -> None:
 def test_two_workers_share_a_run_of_which_each_can_execute_a_part(site: Site) -> None:
     steps: dict[str, Any] = {f"rare{n}": {"kind": "rare/thing"} for n in range(20)}
     steps |= {f"plain{n}": {"kind": "noop", "needs": f"rare{n}"} for n in range(20)}
-    with site.runtime("able", able=True, kinds=["rare/thing"]) as able, site.runtime("plain") as plain:
+    with site.runtime("able", able=True, only_kinds=["rare/thing"]) as able, site.runtime("plain") as plain:
         run = plain.start(package(steps), run_id="r")
 
         def done(one: Runtime) -> bool:

@@ -1,0 +1,18 @@
+"""What the tests of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from yamlflow import Runtime
+
+from .kinds import runtime
+
+
+@pytest.fixture
+def rt() -> Iterator[Runtime]:
+    """A runtime in memory, its clock standing still, ten steps a cycle."""
+    with runtime() as opened:
+        yield opened
