@@ -230,3 +230,24 @@ def test_queues_are_listed_with_what_waits_and_runs(stage: Stage) -> None:
     stage.lease()
     assert isinstance(stage.store, SqliteStore)
     assert [(row.name, ready, running) for row, ready, running in stage.store.queues()] == [("play/q", 2, 1)]
+
+
+def test_time_goes_on_for_a_paused_run_and_what_it_brings_waits(stage: Stage) -> None:
+    stage.start("""
+        steps:
+          nap: {kind: sleep, with: {for: 1m}}
+          woken: {kind: ok, needs: nap}
+          late: {kind: approval, timeout: 2m}
+          missed: {kind: ok, needs: {late: failed}}
+    """)
+    stage.runtime.run_until_idle()
+    stage.runtime.pause(stage.run_id)
+    stage.clock.advance(180_000)
+    stage.runtime.run_until_idle()
+    statuses = stage.statuses()
+    assert (statuses["nap"], statuses["late"]) == ("succeeded", "failed")
+    assert {stage.row(path).parked for path in ("woken", "missed")} == {"paused"}
+    assert stage.ran == []
+    stage.runtime.pause(stage.run_id, paused=False)
+    stage.finish()
+    assert sorted(stage.ran) == ["missed", "woken"]

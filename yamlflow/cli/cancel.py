@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 def cancel(ctx: click.Context, run_id: str, step: str, reason: str, force: bool) -> int:
     """Cancel a run, or one step or group of it.
 
-    Nothing of it starts any more; what runs is told to stop, and killed after its `kill_grace`. `on_cancel` and
-    `finally` still run, unless it is forced. The run ends `canceled`, or `failed` when a step had failed before and
-    nothing handled it. A run that has ended already is left as it is. The exit status is 0 in each of these cases.
+    Nothing of it starts any more, and the child runs that end with it are canceled too; what runs is told to stop, and
+    killed after its `kill_grace`. `on_cancel` and `finally` still run, unless it is forced. The run ends `canceled`, or
+    `failed` when a step had failed before and nothing handled it. A run that has ended already is left as it is. The exit
+    status is 0 in each of these cases.
     """
     from .opening import find_newest, find_step, hint, lives_elsewhere, project_of, working
     from .run import who
@@ -41,13 +42,17 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str, force: bool)
         find_step(runtime.store, run, step)
         canceled = runtime.cancel(run.id, step, reason=reason, by=who(), force=force)
         after = runtime.store.run_at(run.key) or run
+        children = sum(
+            one.ended_at is None and one.on_parent_close == "cancel" for one in runtime.store.child_runs(run.key)
+        )
         elsewhere = lives_elsewhere(runtime.store, run)
     what = f"step {step} of run {run.id}" if step else f"run {run.id}"
     if not canceled:
         ended = f": it {ending(after)}" if after.ended_at is not None else ""
         click.echo(f"{what} has ended already{ended}", err=True)
         return 0
-    click.echo(outlook(what, after, whole=not step))
+    also = f"; so {'was its child run' if children == 1 else f'were its {children} child runs'}" if children else ""
+    click.echo(outlook(what, after, whole=not step) + (also if not step else ""))
     if after.ended_at is None and not step and not elsewhere:
         click.echo(f"no worker is running; finish it with: {hint(project, f'resume {run.id}')}", err=True)
     return 0

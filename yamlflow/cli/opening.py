@@ -99,12 +99,14 @@ def step_remedy(store: Store, run: RunRow, path: str) -> str:
     from ..errors import did_you_mean
     from ..plan import parent_path
 
-    known: list[str] = []
-    above = parent_path(path)
-    while above is not None:
-        for row in store.steps_at(run.key, [above]):
-            known += [child.path for child in store.children(run.key, row.path, row.id, limit=MOST_SUGGESTED)]
-        above = parent_path(above)
+    missing, above = path, parent_path(path)
+    while above and not store.steps_at(run.key, [above]):
+        missing, above = above, parent_path(above)
+    known = [
+        child.path + path[len(missing) :]
+        for row in store.steps_at(run.key, [above or ""])
+        for child in store.children(run.key, row.path, row.id, limit=MOST_SUGGESTED)
+    ]
     return did_you_mean(path, known) or f"`yamlflow show {run.id}` lists them."
 
 

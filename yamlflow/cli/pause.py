@@ -22,7 +22,11 @@ QUEUE = click.option("--queue", metavar="NAME", help="A queue instead of a run."
 @QUEUE
 @click.pass_context
 def pause(ctx: click.Context, run_id: str | None, queue: str | None) -> int:
-    """Withhold the steps of a run, or of a queue in all runs, from workers until `unpause`. What runs goes on."""
+    """Withhold the steps of a run, or of a queue in all runs, from workers until `unpause`. What runs goes on.
+
+    Meanwhile timers wake, timeouts pass, signals and answers are taken; what follows from them waits. Child runs are runs of
+    their own: they go on unless they are paused too.
+    """
     return hold(ctx, run_id, queue, paused=True)
 
 

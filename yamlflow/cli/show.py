@@ -94,7 +94,7 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
     )
     for line in ([run.name] if run.name else []) + kin_lines(kin, run):
         click.echo(f"  {line}")
-    if tree.reason and run.status == "pending":
+    if tree.reason and run.status == "pending" and kin.place is None:
         click.echo(f"  {tree.reason}")
     for child in tree.children:
         draw(child, 1)
@@ -143,7 +143,8 @@ def place_line(place: Any) -> str:
     if place["holds"]:
         return f'has a place of the key "{place["key"]}" (concurrency)'
     ahead = f", {place['ahead']} before it" if place["ahead"] else ""
-    return f'waits for a place of the key "{place["key"]}", held by {", ".join(place["holders"]) or "nobody"}{ahead}'
+    holders = ", ".join(place["holders"]) or "nobody"
+    return f'waits until another run with the key "{place["key"]}" has ended (concurrency): {holders} has it{ahead}'
 
 
 def show_family(archive: Archive, run: RunRow, most: int, *, as_json: bool) -> int:
