@@ -17,7 +17,7 @@ from .lookup import Bench
 from .outcome import Failed, Outcome, Succeeded
 from .ports import CancelToken
 from .rows import EventRow, StepRow
-from .worker import Cycle, Ended, Settings, tell
+from .worker import Cycle, Ended, Settings, kinds_taken, tell
 
 
 def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> Cycle:
@@ -36,7 +36,7 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
             slots = settings.slots - cycle.processed
             wanted = Wanted(
                 worker=name, slots=slots, until=steady + settings.lease, queues=settings.queues,
-                kinds=settings.kinds, runs=settings.runs, taken=taken,
+                kinds=kinds_taken(bench, settings), runs=settings.runs, taken=taken,
             )  # fmt: skip
             steps = lease(work, wanted).steps
         if not steps:
