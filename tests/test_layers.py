@@ -17,18 +17,22 @@ from .conftest import ROOT
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
-    ("outcome facts rows values duration masking faults inputs loops spec template plan queueing lifecycle",),
+    (
+        "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
+        "lifecycle",
+    ),
+    ("tables",),
     (
         "document",
         "cron",
         "store projections",
-        "context ports artifacts logs speech folders executors",
+        "context ports artifacts logs speech folders shapes executors",
         "project",
         "secrets",
         "guard",
     ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
-    ("scope",),
+    ("scope", "building"),
     ("engine",),
     ("scheduler", "starting", "removal"),
     ("timetable", "counts"),
@@ -38,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("asking",),
     ("worker",),
     ("once",),
-    ("client",),
+    ("client results",),
     ("runtime",),
     ("views",),
     ("testing",),

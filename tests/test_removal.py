@@ -97,7 +97,7 @@ def test_of_a_removed_run_no_table_folder_or_projection_holds_a_trace(make: Make
         step = runtime.store.tree(run.key)[-1].id
         db.execute("insert into signals (run, name, data, at) values (?, 's', 'null', 0)", (run.key,))
         db.execute("insert into locks values ('l', ?, ?, 0)", (run.key, step))
-        db.execute("insert into lock_waits values ('l', ?)", (step,))
+        db.execute("insert into lock_waits values ('l', 0, ?)", (step,))
         db.execute("insert into edges values (?, ?, 'succeeded')", (step, step))
         db.execute("insert into cache values ('p', 's', 'k', '1', ?, 1, 's', 0, null)", (run.id,))
         db.execute("insert into schedules values ('p', 0, '* * * * *', 'UTC', 1, 1, ?, null)", (run.id,))
@@ -177,7 +177,7 @@ def test_a_removal_that_is_killed_at_any_moment_is_ended_by_the_next_sweep(
         return act
 
     with monkeypatch.context() as patch:
-        for owner, name in ((removal, "remove_folder"), (removal, "remove_markers"), (runtime.artifacts, "remove_run"),
+        for owner, name in ((removal, "remove_folder"), (removal, "remove_markers"), (runtime.artifact_store, "remove_run"),
                             (runtime.store, "transaction")):  # fmt: skip
             patch.setattr(owner, name, mortal(getattr(owner, name)))
         try:

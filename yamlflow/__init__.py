@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifacts import FileArtifacts as FileArtifacts
+    from .building import Package as Package
+    from .building import RunBuilder as RunBuilder
+    from .building import package as package
+    from .client import Client as Client
     from .context import StepContext as StepContext
     from .errors import Canceled as Canceled
     from .errors import Permanent as Permanent
@@ -16,19 +20,33 @@ if TYPE_CHECKING:
     from .outcome import Failed as Failed
     from .outcome import Succeeded as Succeeded
     from .outcome import Waiting as Waiting
+    from .policies import QueuePolicy as QueuePolicy
+    from .policies import RetryPolicy as RetryPolicy
+    from .runtime import Runtime as Runtime
+    from .serializers import Serializer as Serializer
+    from .worker import Cycle as Cycle
 
 #: Public name → the module that holds it.
 PUBLIC = {
     "Canceled": "errors",
+    "Client": "client",
+    "Cycle": "worker",
     "Failed": "outcome",
     "FileArtifacts": "artifacts",
+    "Package": "building",
     "Permanent": "errors",
+    "QueuePolicy": "policies",
+    "RetryPolicy": "policies",
     "Retryable": "errors",
+    "RunBuilder": "building",
+    "Runtime": "runtime",
+    "Serializer": "serializers",
     "StepContext": "context",
     "Succeeded": "outcome",
     "Waiting": "outcome",
     "executor": "executors",
     "hookimpl": "hookspecs",
+    "package": "building",
 }
 
 __all__ = sorted(PUBLIC)  # noqa: PLE0605

@@ -68,7 +68,8 @@ def start_of(bench: Bench, attempt: Attempt, wanted: StartRun) -> Start:
     bench.plans.add(one)
     return bench.shelf.prepare(
         one, wanted.inputs, run_id=wanted.run_id or child_id(run, attempt.row.path), name=wanted.name,
-        metadata=wanted.metadata, context=json.loads(run.context), if_exists=wanted.if_exists, queue=attempt.child_queue,
+        metadata=wanted.metadata, context=json.loads(run.context), inherited=True,
+        if_exists=wanted.if_exists, queue=attempt.child_queue,
     )  # fmt: skip
 
 
@@ -90,5 +91,5 @@ def successor(bench: Bench, run: RunRow, wanted: ContinueAsNew) -> Start:
     """A run's next execution."""
     one: Loaded = bench.shelf.get(run.package) if wanted.latest else bench.shelf.text(run.digest)
     bench.plans.add(one)
-    start = bench.shelf.prepare(one, wanted.inputs, run_id=run.id, context=json.loads(run.context))
+    start = bench.shelf.prepare(one, wanted.inputs, run_id=run.id, context=json.loads(run.context), inherited=True)
     return start if wanted.latest else replace(start, folder=run.folder)

@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .context import LeaseInfo, RunInfo, StepContext, StepInfo
+from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
 from .errors import Permanent
 from .executors import Executor
 from .logs import FileLog, log_file
 from .lookup import Bench, Lookup, declared_wrong, known_secrets, process_environment
-from .outcome import Failed, Json
+from .outcome import Artifact, Error, Failed, Json
+from .plan import ancestors, child_path, keyed_path
 from .ports import CancelToken, LogSink, Masking, Ports, forget
-from .rows import RunRow, StepRow
+from .rows import ArtifactRow, RunRow, StepRow
 from .scope import Draws, gathered, parent_of, resolve_step, scope_for
 from .spec import FanOut, Matrix
 
@@ -105,7 +106,8 @@ def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, pr
         masking=masking,
         log=log,
         artifacts=bench.artifacts,
-        results=lambda name: result_for(lookup, name),
+        steps=lambda name: step_seen(lookup, name),
+        serializers=bench.serializers,
         projection=lambda: bench.projections.open(name, migrations=migrations),
         cancel=token,
         guard=bench.guard,
@@ -123,22 +125,40 @@ def render_document(lookup: Lookup, text: str, values: Mapping[str, Json]) -> st
     return str(template.render({**scope_for(lookup.place, names), **values}))
 
 
-def result_for(lookup: Lookup, name: str) -> Json:
-    """The result of a step by id (the nearest) or by path."""
-    path = resolve_step(lookup.place, name) or name
-    row = next(iter(lookup.bench.store.steps_at(lookup.run.key, [path])), None)
+def step_seen(lookup: Lookup, name: str) -> StepSeen | None:
+    """A step as it stands: the nearest of that id or key, declared or emitted, or the one at that path."""
+    own = lookup.row.path
+    key = keyed_path("", name)[1:-1]
+    declared = resolve_step(lookup.place, name)
+    paths = [*([declared] if declared else []), *(child_path(above, key) for above in (own, *ancestors(own))), name]
+    rows = {row.path: row for row in lookup.bench.store.steps_at(lookup.run.key, paths)}
+    row = next((rows[path] for path in paths if path in rows), None)
     if row is None:
         return None
-    node = lookup.node_at(path)
-    if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
-        return gathered(lookup.bench.store, row)
-    return None if row.result is None else json.loads(row.result)
+    node = lookup.node_at(row.path)
+    looped = node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded"
+    result = gathered(lookup.bench.store, row) if looped else None if row.result is None else json.loads(row.result)
+    return StepSeen(
+        path=row.path,
+        status=row.status,
+        result=result,
+        error=Error.from_json(json.loads(row.error)) if row.error and row.status == "failed" else None,
+        attempts=row.attempt,
+        artifacts={each.name: artifact_of(each) for each in lookup.bench.store.artifacts(row.run, row.id)},
+    )
+
+
+def artifact_of(row: ArtifactRow) -> Artifact:
+    """A kept file, from what the store knows of it."""
+    return Artifact(
+        name=row.name, uri=row.uri, size=row.size, sha256=row.sha256, content_type=row.content_type, kind=row.kind,
+        metadata=json.loads(row.metadata),
+    )  # fmt: skip
 
 
 def run_info(run: RunRow, parent: Json = None) -> RunInfo:
     """What an executor knows of its run."""
     return RunInfo(
         id=run.id, execution=run.execution, name=run.name or run.package, package=run.package, version=run.version,
-        metadata=json.loads(run.metadata), started_at=run.started_at or run.created_at,
-        parent=parent,
+        metadata=json.loads(run.metadata), started_at=run.started_at or run.created_at, parent=parent,
     )  # fmt: skip

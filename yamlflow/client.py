@@ -9,10 +9,9 @@ A client works on no step; workers do, in this process (``Runtime``) or in other
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -30,21 +29,22 @@ from .outcome import Json
 from .packages import Loaded, Plans
 from .ports import ArtifactStore
 from .projections import Projections
-from .rows import EventRow, RunRow, StepRow
-from .scope import gathered, plan_node
-from .spec import FanOut, Matrix
+from .results import Results
+from .rows import EventRow, RunRow
+from .serializers import Serializer, Serializers
 from .starting import Finder, Shelf, sound_value
 from .store.base import RunFilter, Store
 from .store.sqlite import SqliteStore
 from .template import Expressions
 
 
-class Client(Keeping):
+class Client(Results, Keeping):
     """A store, and the commands on it.
 
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
     the end) or a ``Store``. ``home`` is the folder for logs, artifacts and projections: beside the store's file unless
-    said otherwise. ``find`` gives a package by name where none was registered.
+    said otherwise. ``find`` gives a package by name where none was registered, ``serializers`` say how values of your own
+    types are stored.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Client(Keeping):
         on_event: Callable[[EventRow], None] | None = None,
         find: Finder | None = None,
         expressions: Expressions | None = None,
+        serializers: Iterable[Serializer] = (),
     ) -> None:
         self.clock = clock or SystemClock()
         self.store: Store = (
@@ -67,9 +68,11 @@ class Client(Keeping):
         self.home = self._home(home)
         self.plans = Plans(self.store)
         self.expressions = expressions or Expressions()
-        self.shelf = Shelf(self.store, clock=self.clock, expressions=self.expressions, find=find)
+        self.shelf = Shelf(
+            self.store, clock=self.clock, expressions=self.expressions, find=find, serializers=Serializers(serializers)
+        )
         self.projections = Projections(self.home, self.store)  # type: ignore[arg-type]
-        self.artifacts = artifacts or FileArtifacts(self.home / "artifacts")
+        self.artifact_store = artifacts or FileArtifacts(self.home / "artifacts")
         self._on_event = on_event
 
     def _home(self, home: str | Path | None) -> Path:
@@ -115,7 +118,7 @@ class Client(Keeping):
     def start(
         self,
         package: str | Loaded,
-        inputs: Mapping[str, Json] | None = None,
+        inputs: Any = None,
         *,
         run_id: str | None = None,
         name: str | None = None,
@@ -126,7 +129,12 @@ class Client(Keeping):
         queue: str | None = None,
         use_cache: bool = True,
     ) -> RunRow:
-        """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``."""
+        """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``.
+
+        ``inputs`` is a mapping of name to value, or a dataclass or pydantic model that says the same. ``context`` gives
+        values that the package declares under ``context`` to every step. Without ``run_id`` it is the package's name and
+        8 random characters. A package built in Python is started by a program that has it: elsewhere ``NotAllowed``.
+        """
         one = self.package(package) if isinstance(package, str) else package
         self.plans.add(one)
         wanted = self.shelf.prepare(
@@ -162,7 +170,7 @@ class Client(Keeping):
         ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
         fit what its package declares. Once this returns the signal is durable.
         """
-        value = sound_value(data)
+        value = sound_value(data, self.shelf.serializers.tagger)
         with self.transaction() as work:
             return commands.send(work, self._run(work, run_id), name, value, sender=sender, key=key)
 
@@ -173,7 +181,7 @@ class Client(Keeping):
         data: Json = None,
         *,
         package: str | Loaded,
-        inputs: Mapping[str, Json] | None = None,
+        inputs: Any = None,
         sender: str | None = None,
         key: str | None = None,
         **options: Any,
@@ -184,14 +192,14 @@ class Client(Keeping):
 
         ``options`` are those of ``start``.
         """
-        value = sound_value(data)
+        value = sound_value(data, self.shelf.serializers.tagger)
         one = self.package(package) if isinstance(package, str) else package
         self.plans.add(one)
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
         with self.transaction() as work:
-            known = work.tx.find_run(run_id)
+            known: RunRow | None = work.tx.find_run(run_id)
             if known is not None and key is not None and work.tx.has_signal(run_id, key):
-                return work.run(known.key)
+                return known
             run = (
                 work.run(known.key) if known is not None and known.ended_at is None else commands.start(work, wanted)[0]
             )
@@ -206,7 +214,7 @@ class Client(Keeping):
         ``UnknownName``; ``InvalidInput`` when the form does not fit; ``NotAllowed`` when the step does not ask, or was
         answered otherwise.
         """
-        value = sound_value(form)
+        value = sound_value(form, self.shelf.serializers.tagger)
         with self.transaction() as work:
             run = self._run(work, run_id)
             return commands.answer(work, run, step, approved=approved, by=by, comment=comment, form=value)
@@ -267,19 +275,3 @@ class Client(Keeping):
     def runs(self, wanted: RunFilter = RunFilter()) -> list[RunRow]:
         """Runs, newest first."""
         return self.store.runs(wanted)
-
-    def step(self, run_id: str, path: str) -> StepRow | None:
-        """A step of a run by its path; None when there is none."""
-        run = self.store.find_run(run_id)
-        return None if run is None else next(iter(self.store.steps_at(run.key, [path])), None)
-
-    def result(self, run_id: str, step: str = "") -> Json:
-        """A step's result, or the run's outputs; None when there is none."""
-        run = self.store.find_run(run_id)
-        row = None if run is None else next(iter(self.store.steps_at(run.key, [step])), None)
-        if run is None or row is None:
-            return None
-        node = plan_node(self.plans(run.digest), step)
-        if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
-            return gathered(self.store, row)
-        return None if row.result is None else json.loads(row.result)

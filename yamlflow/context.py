@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .clock import to_datetime
 from .errors import Canceled, Permanent
-from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, named
+from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named
 from .outcome import (
     Artifact,
     Asking,
@@ -32,6 +32,7 @@ from .outcome import (
     Succeeded,
     Waiting,
 )
+from .policies import defined
 from .ports import (
     ArtifactStore,
     CancelToken,
@@ -44,10 +45,11 @@ from .ports import (
     Ports,
     ProcessGuard,
 )
+from .shapes import shaped
 from .values import NotJson, plain
 
 if TYPE_CHECKING:
-    import sqlite3
+    from .tables import Projection
 
 __all__ = [
     "ArtifactStore",
@@ -65,8 +67,10 @@ __all__ = [
     "RunInfo",
     "StepContext",
     "StepInfo",
+    "StepSeen",
 ]
 
+Shape = TypeVar("Shape")
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -177,11 +181,28 @@ class StepContext:
             self._cwd = self.cwd / Path(folder).expanduser()
         return self.cwd.absolute()
 
-    def result(self, step: str) -> Json:
-        """The result of another step of the run, by id (the nearest) or path; None when there is none."""
-        return self.ports.results(step)
+    @overload
+    def result(self, step: str | EmittedStep) -> Any: ...
 
-    def projection(self) -> sqlite3.Connection:
+    @overload
+    def result(self, step: str | EmittedStep, shape: type[Shape]) -> Shape | None: ...
+
+    def result(self, step: str | EmittedStep, shape: Any = None) -> Any:
+        """The result of another step of the run, by id (the nearest) or path; None when there is none.
+
+        Values of registered types are objects again. ``shape`` (a dataclass, TypedDict, pydantic model or any hint)
+        gives it as that; ``Permanent`` (``bad_input``) when it does not fit.
+        """
+        seen = self.ports.steps(str(step))
+        if seen is None or seen.result is None:
+            return None
+        return self.ports.serializers.revived(seen.result) if shape is None else shaped(shape, seen.result, str(step))
+
+    def dependency(self, step: str | EmittedStep) -> StepSeen | None:
+        """Another step of the run with its status, error, attempts and artifacts, by id (the nearest) or path."""
+        return self.ports.steps(str(step))
+
+    def projection(self) -> Projection:
         """The package's own tables, in autocommit; close it. What is written here is not undone with the step."""
         return self.ports.projection()
 
@@ -220,25 +241,27 @@ class StepContext:
         key: str | None = None,
         *,
         kind: str | None = None,
-        with_: Json = None,
-        needs: Json = None,
+        input: Any = None,
+        with_: Any = None,
+        needs: Any = None,
         queue: str | None = None,
         detached: bool = False,
         scope: Mapping[str, Json] | None = None,
-        **keys: Json,
+        **keys: Any,
     ) -> EmittedStep:
         """Add a child step, durable with this step's success.
 
         ``key`` names it below this step; a key emitted twice is one step, the first; without one it is ``emit_001``
-        and so on. Exactly one of ``kind`` (with ``with_``), ``run=`` and ``steps=`` says what it does; any other key
-        of a step may follow. ``needs`` takes keys and what ``emit`` handed back. ``scope`` are names that the child's
-        expressions see. With ``detached`` those that need this step do not wait for its children: for all or none.
+        and so on. Exactly one of ``kind`` (with its ``input``, or ``with_``: the same), ``run=`` and ``steps=`` says
+        what it does; any other key of a step may follow (``retry=RetryPolicy(…)``, ``timeout=30``: seconds). ``needs``
+        takes keys and what ``emit`` handed back. ``scope`` are names that the child's expressions see. With
+        ``detached`` those that need this step do not wait for its children: for all or none.
         """
         key = f"emit_{len(self._emitted) + 1:03d}" if key is None else named(key, "an emitted step")
-        if sum(part is not None for part in (kind, keys.get("run"), keys.get("steps"))) != 1:
-            raise Permanent("bad_result", f'emitted step "{key}": exactly one of kind, run and steps')
-        given = {"kind": kind, "with": with_, "needs": _needs(needs), "queue": queue, **keys}
-        definition = {name: value for name, value in given.items() if value is not None}
+        try:
+            definition = defined({"kind": kind, "input": input, "with": with_, "needs": needs, "queue": queue, **keys})
+        except ValueError as wrong:
+            raise Permanent("bad_result", f'emitted step "{key}": {wrong}') from None
         self._detached.add(detached)
         if len(self._detached) > 1:
             raise Permanent("bad_result", "either all children of a step are detached or none")
@@ -334,7 +357,7 @@ class StepContext:
             return self._sayable(value)
         done = value if isinstance(value, Succeeded) else Succeeded(result=value)
         try:
-            result = plain(done.result, limit=self.ports.limits.result)
+            result = plain(done.result, limit=self.ports.limits.result, tagger=self.ports.serializers.tagger)
         except NotJson as wrong:
             message = f"the step returned what cannot be kept: {wrong}"
             return self.failed(Failed(error=Error(code="bad_result", message=message, permanent=True)))
@@ -390,19 +413,9 @@ class StepContext:
 
     def _plain(self, value: Any, what: str) -> Any:
         try:
-            return plain(value, limit=self.ports.limits.result)
+            return plain(value, limit=self.ports.limits.result, tagger=self.ports.serializers.tagger)
         except NotJson as wrong:
             raise Permanent("bad_result", f"{what}: {wrong}") from None
-
-
-def _needs(needs: Any) -> Json:
-    if isinstance(needs, EmittedStep):
-        return [needs.key]
-    if isinstance(needs, Mapping):
-        return {str(step): condition for step, condition in needs.items()}
-    if isinstance(needs, Iterable) and not isinstance(needs, str):
-        return [str(step) for step in needs]
-    return needs
 
 
 def _stored(done: Succeeded) -> Iterable[tuple[str, Json]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import Permanent
-from .outcome import Json
+from .outcome import Artifact, Error, Json
 
 #: Characters that would break a line or a file's name out of its place.
 CONTROL = frozenset(map(chr, (*range(32), 127, 0x2028, 0x2029)))
@@ -58,9 +58,36 @@ class LeaseInfo:
     expires_at: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class StepSeen:
+    """Another step of the run, as it stands when it is looked at."""
+
+    path: str
+    #: ``pending``, ``ready``, ``running``, ``waiting``, ``succeeded``, ``failed``, ``skipped`` or ``canceled``.
+    status: str
+    #: As it is stored; None when there is none.
+    result: Json = None
+    #: The error it failed with; None when it did not.
+    error: Error | None = None
+    #: Tries so far.
+    attempts: int = 0
+    #: The files it kept, by name; ``StepContext.open_artifact`` opens them.
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptArtifact(Artifact):
+    """A file that a step kept, as it is found from outside."""
+
+    #: The path of the step.
+    step: str
+    #: Milliseconds since the epoch.
+    created_at: int
+
+
 @dataclass(frozen=True)
 class EmittedStep:
-    """What ``emit`` hands back, to be named in another one's ``needs``."""
+    """A step that is to be, as ``emit`` and ``RunBuilder.step`` hand it back: to be named in another one's ``needs``."""
 
     key: str
     #: The child's path in the run.
@@ -79,3 +106,14 @@ def named(name: Any, what: str, limit: int = 200) -> str:
     if CONTROL & set(name):
         raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
     return name
+
+
+def needs_of(needs: Any) -> Json:
+    """What somebody wrote as the needs of a step, as JSON: keys, handles, or a mapping of either to conditions."""
+    if isinstance(needs, EmittedStep):
+        return [needs.key]
+    if isinstance(needs, Mapping):
+        return {str(step): condition for step, condition in needs.items()}
+    if isinstance(needs, Iterable) and not isinstance(needs, str):
+        return [str(step) for step in needs if step is not None]
+    return needs

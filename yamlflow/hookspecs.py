@@ -13,6 +13,7 @@ from .outcome import Json
 if TYPE_CHECKING:
     from .context import ArtifactStore
     from .executors import Deferred, Executor
+    from .serializers import Serializer
 
 #: The name by which pluggy tells our hooks from others'.
 PROJECT = "yamlflow"
@@ -46,8 +47,8 @@ def yamlflow_artifact_stores() -> Mapping[str, Callable[[str], ArtifactStore]]: 
 
 
 @hookspec
-def yamlflow_serializers() -> Mapping[str, Any]:  # type: ignore[empty-body]
-    """Codecs for what the store keeps (compression, encryption), by name: ``encode(bytes) -> bytes`` and ``decode``."""
+def yamlflow_serializers() -> Iterable[Serializer]:  # type: ignore[empty-body]
+    """How values of further types are stored as plain JSON and read back: ``Serializer(name, type, to_json, from_json)``."""
 
 
 @hookspec

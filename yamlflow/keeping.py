@@ -38,7 +38,7 @@ class Keeping:
     clock: Clock
     plans: Plans
     home: Path
-    artifacts: ArtifactStore
+    artifact_store: ArtifactStore
     projections: Projections
 
     # -- looking
@@ -87,7 +87,7 @@ class Keeping:
     def remover(self) -> Remover:
         """Removes runs of this store with their files."""
         return Remover(
-            self.store, plans=self.plans, clock=self.clock, home=self.home, artifacts=self.artifacts,
+            self.store, plans=self.plans, clock=self.clock, home=self.home, artifacts=self.artifact_store,
             projections=self.projections,
         )  # fmt: skip
 

@@ -25,7 +25,8 @@ from .ports import ArtifactStore, Limits, ProcessGuard
 from .projections import Projections
 from .removal import Remover
 from .rows import RunRow, StepRow
-from .scope import Draws, Place, plan_node, scope_for
+from .scope import Draws, Place, node_of, scope_for
+from .serializers import Serializers
 from .starting import Shelf
 from .store.base import Store
 from .template import Expressions, TemplateError
@@ -60,6 +61,8 @@ class Bench:
     timetable: Timetable | None = None
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    #: Values of people's own types.
+    serializers: Serializers = field(default_factory=Serializers)
     #: The worker's own environment.
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     _passed: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
@@ -120,7 +123,7 @@ class Lookup:
             assert root.definition is not None
             fragment = self.plan.fragment(root.definition, json.loads(root.definition), parent_path(root.path) or "")
             return fragment.node(root.path, path)
-        return plan_node(self.plan, path)
+        return node_of(self.bench.store, self.plan, self.run.key, path)
 
     def _emitted_root(self) -> StepRow | None:
         if self.row.definition is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from . import scheduler
 from .asking import asked
 from .attempt import prepare
+from .clock import Clock
 from .context import StepContext
 from .deciding import decide
 from .engine.commands import transact
@@ -20,9 +22,37 @@ from .rows import EventRow, StepRow
 from .worker import Cycle, Ended, Settings, kinds_taken, tell
 
 
+class Reading:
+    """A clock whose wall time is read once: all of a cycle happens at one moment. Deadlines go on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._now = clock.now()
+
+    def now(self) -> int:
+        """The one reading, milliseconds since the epoch."""
+        return self._now
+
+    def steady(self) -> int:
+        """Milliseconds on the clock that never jumps, as they pass."""
+        return self._clock.steady()
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        return self._clock.random()
+
+    def uuid(self) -> str:
+        """A new UUID."""
+        return self._clock.uuid()
+
+
 def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> Cycle:
-    """Lease and execute up to ``settings.slots`` calls; children released on the way run while slots remain."""
+    """Lease and execute up to ``settings.slots`` calls; children released on the way run while slots remain.
+
+    The wall clock is read once; of each queue at most ``max_in_flight`` run.
+    """
     cycle = Cycle()
+    bench = replace(bench, clock=Reading(bench.clock))
     steady = bench.clock.steady()
     name = settings.name or "once"
     if bench.timetable is not None:
@@ -35,7 +65,7 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
         with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
             slots = settings.slots - cycle.processed
             wanted = Wanted(
-                worker=name, slots=slots, until=steady + settings.lease, queues=settings.queues,
+                worker=name, slots=slots, until=bench.clock.steady() + settings.lease, queues=settings.queues,
                 kinds=kinds_taken(bench, settings), runs=settings.runs, taken=taken,
             )  # fmt: skip
             steps = lease(work, wanted).steps
@@ -73,4 +103,12 @@ def run_executor(executor: Executor, context: StepContext) -> Outcome:
         return execute(executor, context)
     import asyncio
 
-    return asyncio.run(execute_async(executor, context))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(execute_async(executor, context))
+    # Called from a coroutine: an event loop does not nest, so this one gets a thread of its own.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(execute_async(executor, context))).result()

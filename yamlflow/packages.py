@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from . import document
 from .errors import InvalidPackage, UnknownName
+from .outcome import Emitted, Json
 from .plan import WAITING_KINDS, Plan
 from .rows import PackageRow
+from .serializers import Serializers
 from .spec import Package, package_from
 from .store.base import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """The first steps of a run, as a program has built them, and what it made of the run's name and metadata."""
+
+    inputs: Mapping[str, Json]
+    steps: tuple[Emitted, ...]
+    name: str | None
+    metadata: Mapping[str, Any]
+
+
+class Entrypoint(Protocol):
+    """Builds the first graph of a run, before anything is stored."""
+
+    def __call__(
+        self, given: Mapping[str, Json], *, id: str, name: str | None, metadata: Mapping[str, Json],
+        context: Mapping[str, Json], serializers: Serializers,
+    ) -> Graph:  # fmt: skip
+        """The graph for these inputs. ``UserError`` for inputs that do not fit and graphs that cannot be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +44,13 @@ class Loaded:
     document: document.Document
     package: Package
     plan: Plan
+    #: What builds the first graph, of a package that declares no steps.
+    entrypoint: Entrypoint | None = None
+
+    @property
+    def built(self) -> bool:
+        """Whether a program builds its runs' steps: the text declares none, which no author's text could do."""
+        return bool(self.document.data.get("steps") == {})
 
     def row(self, now: int) -> PackageRow:
         """The row that keeps its text."""
@@ -34,6 +65,11 @@ def loaded(read: document.Document) -> Loaded:
     problems = [problem for problem in document.check(read) if not problem.warning]
     if problems:
         raise InvalidPackage(problems)
+    return made(read)
+
+
+def made(read: document.Document) -> Loaded:
+    """A package from a document that is known to be well-formed. ``InvalidPackage`` for what is still to come."""
     package = package_from(read.data)
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 

@@ -25,6 +25,7 @@ from .errors import PluginError
 from .executors import Deferred, Executor, builtin, executor_of, place_of
 from .folders import import_plugin, misnamed_in, modules_in
 from .outcome import Json
+from .serializers import Serializer, Serializers
 
 #: The entry points of this group are plugins.
 GROUP = "yamlflow"
@@ -92,6 +93,8 @@ class Plugins:
     executors: Kinds = field(default_factory=Kinds)
     #: Filters for expressions, by name.
     filters: Mapping[str, Callable[..., Json]] = field(default_factory=dict)
+    #: How values of further types are stored.
+    serializers: tuple[Serializer, ...] = ()
     #: The folders that plugins were imported from, absolute; a child process may import from them too.
     folders: tuple[Path, ...] = ()
     #: What could not be used, in the order met.
@@ -125,7 +128,8 @@ class Plugins:
 def load(folders: Sequence[str | os.PathLike[str]] = (), *, entry_points: bool = True) -> Plugins:
     """The built-ins, the installed plugins and those in ``folders`` (one that does not exist is passed over).
 
-    A kind that is claimed twice is refused, and told of in ``broken``. Raises ``PluginError`` for a filter that is.
+    A kind that is claimed twice is refused, and told of in ``broken``. Raises ``PluginError`` for a filter or serializer
+    that is.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -137,7 +141,16 @@ def load(folders: Sequence[str | os.PathLike[str]] = (), *, entry_points: bool =
         if problem is not None:
             broken.append(problem)
     executors, filters = _executors(manager, broken), _filters(manager)
-    return Plugins(manager=manager, executors=executors, filters=filters, folders=used, broken=tuple(broken))
+    serializers = tuple(one for found in manager.hook.yamlflow_serializers() for one in found)
+    Serializers(serializers)
+    return Plugins(
+        manager=manager,
+        executors=executors,
+        filters=filters,
+        serializers=serializers,
+        folders=used,
+        broken=tuple(broken),
+    )
 
 
 #: A plugin yet to be imported: its name, its file (or declaration), and how.

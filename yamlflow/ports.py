@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from .clock import Clock, SystemClock
+from .facts import StepSeen
 from .outcome import Artifact, Json
+from .serializers import Serializers
 
 if TYPE_CHECKING:
-    import sqlite3
+    from .tables import Projection
 
 #: Where a line of the log came from; ``note`` is yamlflow's own remark (a truncation).
 Stream = Literal["log", "stdout", "stderr", "note"]
@@ -261,7 +263,7 @@ class MemoryLog:
         return "".join(text for name, text in self.entries if stream in (None, name))
 
 
-def no_result(path: str) -> Json:
+def no_step(path: str) -> StepSeen | None:
     """A step outside a run sees no other step."""
     return None
 
@@ -274,11 +276,11 @@ def memory_artifacts() -> ArtifactStore:
     return TemporaryArtifacts()
 
 
-def memory_projection() -> sqlite3.Connection:
+def memory_projection() -> Projection:
     """An empty database in memory."""
-    import sqlite3
+    from .tables import connect
 
-    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    return connect(":memory:")
 
 
 def plain_document(text: str, scope: Mapping[str, Json]) -> str:
@@ -299,10 +301,11 @@ class Ports:
     masking: Masking = field(default_factory=Masking)
     log: LogSink = field(default_factory=MemoryLog)
     artifacts: ArtifactStore = field(default_factory=memory_artifacts)
-    #: The result of a step of the run by id (nearest first) or path; None when there is none.
-    results: Callable[[str], Json] = no_result
+    #: A step of the run by id (nearest first) or path; None when there is none.
+    steps: Callable[[str], StepSeen | None] = no_step
+    serializers: Serializers = field(default_factory=Serializers)
     #: Opens the package's projection; the caller closes it.
-    projection: Callable[[], sqlite3.Connection] = memory_projection
+    projection: Callable[[], Projection] = memory_projection
     cancel: CancelToken = field(default_factory=CancelToken)
     guard: ProcessGuard = field(default_factory=NoGuard)
     clock: Clock = field(default_factory=SystemClock)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from .errors import Permanent
 from .outcome import Json
+from .tables import Projection, connect
 
 MARK = "create table if not exists _yamlflow_mark (one integer primary key check (one = 1), seq integer not null)"
 
@@ -48,13 +49,13 @@ class Projections:
 
         return sorted(unquote(file.stem) for file in self._folder.glob("*.db"))
 
-    def open(self, name: str, *, migrations: Path | None = None) -> sqlite3.Connection:
+    def open(self, name: str, *, migrations: Path | None = None) -> Projection:
         """A connection in autocommit to a projection that holds every committed record; the caller closes it.
 
         ``migrations`` is a folder of ``NNN_name.sql`` files; each is applied once, in the order of their names.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path(name), timeout=30, isolation_level=None, check_same_thread=False)
+        connection = connect(self.path(name))
         try:
             connection.execute("pragma journal_mode = wal")
             if migrations is not None:

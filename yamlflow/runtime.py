@@ -1,35 +1,41 @@
 """The composition root: a store, plugins and a worker put together, for the command line and for programs.
 
-rt = Runtime(store="sqlite:///var/hello.db")
-rt.register(echo)
-rt.register(Package.load("hello.yaml"))
-run = rt.start("hello", {"message": "hi"})
-rt.run_until_idle()
-rt.result(run.id, "root")
+with Runtime("sqlite:///var/hello.db") as rt:
+    rt.register(echo)
+    rt.register(Package.load("hello.yaml"))
+    run = rt.start("hello", {"message": "hi"})
+    rt.run_until_idle()
+    rt.result(run.id, "root")
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import document
+from .building import Package
 from .client import Client
 from .clock import Clock, WallClock
 from .engine.retention import declare_retention, retention_of
-from .errors import PluginError, UserError
+from .engine.runs import queue_row
+from .errors import NotAllowed, PluginError, UserError
 from .executors import Executor, executor_of
 from .guard import Guard
 from .lookup import Bench
 from .packages import Loaded, loaded
 from .plan import ENGINE_QUEUE
 from .plugins import Plugins, load
+from .policies import QueuePolicy
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .rows import EventRow
 from .secrets import Secrets
+from .serializers import Serializer
 from .starting import Finder, check_run_id
 from .store.base import Store
 from .template import Expressions
@@ -41,9 +47,16 @@ class Runtime(Client):
     """A client that also works: it has plugins, packages and a worker of its own.
 
     ``store`` is a URL (``sqlite:///folder/file.db``, ``sqlite:///:memory:``), an open ``sqlite3.Connection`` (left open at
-    the end) or a ``Store``. ``max_workers`` are calls at once, ``poll_interval`` and ``lease_duration`` seconds.
-    ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and projections (beside the store's
-    file unless said otherwise). ``schedules`` are packages whose ``schedule`` this runtime acts on while it works.
+    the end) or a ``Store``. ``max_workers`` are calls at once; ``poll_interval`` and ``lease_duration`` are seconds.
+    ``queues`` are the policies of queues that packages name without declaring them (``default`` is one); a package's own
+    declaration is for its own queue. ``only_queues`` and ``only_kinds`` make this one of several workers on the store
+    that share the work. ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and
+    projections (beside the store's file unless said otherwise), ``serializers`` say how values of your own types are
+    stored, ``schedules`` are packages whose ``schedule`` this runtime acts on while it works. No signal handler is
+    installed, and logging is left alone.
+
+    Any method may be called from any thread; ``run_workers`` by one at a time. Raises ``UserError`` for what cannot be,
+    ``StoreError`` for a store that cannot be used.
     """
 
     def __init__(
@@ -54,11 +67,13 @@ class Runtime(Client):
         max_workers: int = 1,
         poll_interval: float = 0.25,
         lease_duration: float = 30,
-        queues: Collection[str] | None = None,
-        kinds: Collection[str] | None = None,
+        queues: Mapping[str, QueuePolicy] | None = None,
+        only_queues: Collection[str] | None = None,
+        only_kinds: Collection[str] | None = None,
         runs: Collection[int] | None = None,
         artifacts: ArtifactStore | None = None,
         plugins: Sequence[str | Path] | Plugins = (),
+        serializers: Iterable[Serializer] = (),
         home: str | Path | None = None,
         synchronous: str = "full",
         clock: Clock | None = None,
@@ -72,34 +87,44 @@ class Runtime(Client):
             raise UserError("max_workers must be at least 1")
         if poll_interval <= 0 or lease_duration <= 0:
             raise UserError("poll_interval and lease_duration must be more than 0 seconds")
+        policies = Package("queues", steps=[{"kind": "noop"}], queues=queues).package.queues if queues else {}
         self.plugins = plugins if isinstance(plugins, Plugins) else load([Path(folder) for folder in plugins])
         super().__init__(
-            store, synchronous=synchronous, clock=clock, home=home, artifacts=artifacts, on_event=on_event,
-            find=find, expressions=Expressions(filters=self.plugins.filters),
+            store, synchronous=synchronous, clock=clock, home=home, artifacts=artifacts, on_event=on_event, find=find,
+            expressions=Expressions(filters=self.plugins.filters),
+            serializers=(*self.plugins.serializers, *serializers),
         )  # fmt: skip
         self._settings = Settings(
             name=worker_id, slots=max_workers, lease=round(lease_duration * 1000), poll=round(poll_interval * 1000),
-            queues=queues, kinds=kinds, runs=runs,
+            queues=only_queues, kinds=only_kinds, runs=runs,
         )  # fmt: skip
         self._worker: Worker | None = None
+        self._working = threading.RLock()
+        self._stopping = threading.Event()
         self._secrets = Secrets(Path.cwd(), self.plugins.secret)
         self._guard: ProcessGuard = Guard()
         self.timetable = Timetable(self.store, self.shelf, clock=clock or WallClock(), transaction=self.transaction)
         self.bench = Bench(
             store=self.store, plans=self.plans, plugins=self.plugins, expressions=self.expressions, clock=self.clock,
-            artifacts=self.artifacts, projections=self.projections, guard=self._guard, home=self.home,
+            artifacts=self.artifact_store, projections=self.projections, guard=self._guard, home=self.home,
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
-            remover=self.remover, timetable=self.timetable,
+            serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
         )  # fmt: skip
+        if policies:
+            with self.transaction() as work:
+                for queue in policies.values():
+                    work.tx.put_queue(queue_row(queue.name, queue, work.tx.queue(queue.name), work.now))
         for each in schedules:
             self.schedule(each)
 
     def close(self) -> None:
-        """Give back what is in hand and close the store."""
-        if self._worker is not None:
-            self._worker.drain(0)
-            self._worker.close()
-            self._worker = None
+        """Stop working, give back what is in hand and close the store. Closing twice is harmless."""
+        self.stop()
+        with self._working:
+            if self._worker is not None:
+                self._worker.drain(0)
+                self._worker.close()
+                self._worker = None
         close = getattr(self._guard, "close", None)
         if close is not None:
             close()
@@ -108,15 +133,23 @@ class Runtime(Client):
     # -- packages and kinds
 
     def register(self, thing: Any) -> None:
-        """Make a package or an executor known. An error when its name or kind is taken."""
+        """Make a package, an executor, or an object with methods that are executors known.
+
+        ``UserError`` when its name or kind is taken, or when it is none of these.
+        """
         if isinstance(thing, Loaded):
             super().register(thing)
             self.declare(thing)
             return
-        executor = executor_of(thing)
-        if executor is None:
-            raise PluginError(f"{thing!r} is neither a package nor a function declared with @executor")
-        self._register_executor(executor)
+        found = [executor_of(thing)] if executor_of(thing) is not None else methods_of(thing)
+        if not found:
+            words = f"{thing!r} is neither a package nor an executor"
+            raise PluginError(f'{words}; decorate a function with @executor("a/kind"), or build a Package')
+        for executor in found:
+            assert executor is not None
+            if executor.kind in self.plugins.executors:
+                raise PluginError(f'the kind "{executor.kind}" is registered already')
+            self.plugins.add(executor)
 
     def declare(self, one: Loaded) -> None:
         """The newest declaration of ``retention`` is that of the package which was loaded last."""
@@ -132,11 +165,6 @@ class Runtime(Client):
         self.plans.add(one)
         self.timetable.add(one)
 
-    def _register_executor(self, executor: Executor) -> None:
-        if executor.kind in self.plugins.executors:
-            raise PluginError(f'the kind "{executor.kind}" is registered already')
-        self.plugins.add(executor)
-
     # -- working
 
     @property
@@ -147,13 +175,17 @@ class Runtime(Client):
         return self._worker
 
     def run_once(self) -> Cycle:
-        """One deterministic cycle: one reading of the clock, at most ``max_workers`` steps, one after the other."""
+        """One deterministic cycle in this thread: how many steps were processed, succeeded, retried and failed.
+
+        One reading of the clock; at most ``max_workers`` steps and of each queue at most its ``max_in_flight``, one after
+        the other. Steps that these release or emit run in the same cycle while slots remain.
+        """
         from .once import run_once
 
         return run_once(self.bench, self._settings, on_event=self._on_event)
 
     def run_until_idle(self, *, max_cycles: int = 100_000) -> Cycle:
-        """Cycles until nothing is ready; timers that are not due yet do not count."""
+        """Cycles until nothing is ready: their sum. Timers that are not due yet do not count, and are not waited for."""
         total = Cycle()
         for _ in range(max_cycles):
             cycle = self.run_once()
@@ -165,9 +197,37 @@ class Runtime(Client):
             total.failed += cycle.failed
         return total
 
-    def run_workers(self, done: Callable[[], bool] = lambda: False) -> None:
-        """Work in this thread until ``done`` says so; ``worker.wake_up()`` makes it look again."""
-        self.worker.run(done)
+    def run_workers(
+        self, done: Callable[[], bool] = lambda: False, *, max_cycles: int | None = None, drain: float = 0
+    ) -> None:
+        """Work in this thread, ``max_workers`` steps at once, until ``stop`` is called or ``done`` says so.
+
+        Then nothing new is taken; what is in hand may go on for ``drain`` seconds and is given back after that, no
+        attempt spent. ``max_cycles`` bounds the looks at the store. ``NotAllowed`` while another thread works.
+        """
+        if not self._working.acquire(blocking=False):
+            raise NotAllowed("this runtime works already, in another thread; make another Runtime on the same store")
+        try:
+            self.worker.run(lambda: self._stopping.is_set() or done(), cycles=max_cycles, grace=round(drain * 1000))
+        finally:
+            self._stopping.clear()
+            self._working.release()
+
+    def stop(self) -> None:
+        """Let ``run_workers`` come to its end, also one that is only about to begin; from any thread or signal handler."""
+        self._stopping.set()
+        if self._worker is not None:
+            self._worker.wake_up()
+
+
+def methods_of(thing: Any) -> list[Executor]:
+    """The methods of an object that were declared with ``@executor``, bound to it."""
+    found = []
+    for name in dir(type(thing)) if not isinstance(thing, type) else ():
+        declared = executor_of(getattr(type(thing), name, None))
+        if declared is not None:
+            found.append(replace(declared, call=getattr(thing, name)))
+    return found
 
 
 def load_package(path: str | os.PathLike[str]) -> Loaded:

@@ -126,7 +126,8 @@ def around(place: Place) -> Iterator[tuple[str, Node]]:
 def resolve_step(place: Place, id: str) -> str | None:
     """The path of the nearest step of that id."""
     for path, node in around(place):
-        if isinstance(node.group, Group) and id in node.group.steps:
+        # A package built in Python declares none: its steps are known by their rows alone.
+        if isinstance(node.group, Group) and (id in node.group.steps or not node.group.steps):
             return child_path(path, id)
     return None
 
@@ -342,5 +343,22 @@ def plan_node(plan: Plan, path: str) -> Node | None:
     """The node at a path, or None when the package declares none."""
     try:
         return plan.node(path)
+    except KeyError:
+        return None
+
+
+def node_of(reader: Reader, plan: Plan, run: int, path: str) -> Node | None:
+    """The node at a path of a run, also of a step that was emitted or that a program built; None when there is none."""
+    declared = plan_node(plan, path)
+    if declared is not None:
+        return declared
+    above = [path, *ancestors(path)]
+    rows = {row.path: row for row in reader.steps_at(run, above) if row.definition is not None}
+    root = next((rows[each] for each in above if each in rows), None)
+    if root is None:
+        return None
+    fragment = plan.fragment(root.definition or "", json.loads(root.definition or "{}"), parent_path(root.path) or "")
+    try:
+        return fragment.node(root.path, path)
     except KeyError:
         return None

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from . import document
 from .clock import Clock
-from .engine.soundness import unsound
+from .engine.soundness import built_problems, unsound
 from .engine.starts import IfExists, Start
-from .errors import InvalidInput, InvalidPackage, Problem, UnknownName, UserError
+from .errors import InvalidInput, InvalidPackage, NotAllowed, Problem, UnknownName, UserError, did_you_mean
 from .inputs import resolve
 from .outcome import Json
-from .packages import Loaded, folder_of, loaded
+from .packages import Graph, Loaded, folder_of, loaded, made
 from .ports import Limits
-from .rows import RunRow
+from .rows import PackageRow, RunRow
 from .scope import Draws
+from .serializers import Serializers
 from .store.base import Reader
 from .template import Expressions
-from .values import NotJson, plain
+from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
@@ -30,7 +33,11 @@ Finder = Callable[[str], Loaded]
 class Shelf:
     """The packages that runs can be started of: those registered, those that are found by name, those in the store."""
 
-    def __init__(self, store: Reader, *, clock: Clock, expressions: Expressions, find: Finder | None = None) -> None:
+    def __init__(
+        self, store: Reader, *, clock: Clock, expressions: Expressions, find: Finder | None = None,
+        serializers: Serializers | None = None,
+    ) -> None:  # fmt: skip
+        self.serializers = serializers or Serializers()
         self._store = store
         self._clock = clock
         self._expressions = expressions
@@ -43,8 +50,12 @@ class Shelf:
     def register(self, one: Loaded) -> None:
         """Make a package known by its name. ``UserError`` when the name is taken."""
         if one.package.name in self._named:
-            raise UserError(f'the package "{one.package.name}" is registered already')
+            raise UserError(
+                f'the package "{one.package.name}" is registered already; register a package once, or rename this one'
+            )
         self._named[one.package.name] = one
+        if one.entrypoint is not None:
+            self._texts[one.document.digest] = one
 
     def registered(self) -> list[Loaded]:
         """What was registered, in that order."""
@@ -61,7 +72,9 @@ class Shelf:
         if row is not None:
             return self.text(row.digest)
         names = ", ".join(sorted(self._named)) or "none"
-        raise UnknownName(f'the package "{name}" is not registered; registered are: {names}')
+        near = did_you_mean(name, self._named)
+        message = f'the package "{name}" is not registered; registered are: {names}'
+        raise UnknownName(f"{message}. {near}" if near else message)
 
     def text(self, digest: str) -> Loaded:
         """The package text that a run goes on with. ``UnknownName`` when the store has no such text."""
@@ -70,7 +83,10 @@ class Shelf:
             row = self._store.package(digest)
             if row is None:
                 raise UnknownName(f"the store has no package text {digest}")
-            known = self._texts[digest] = loaded(document.read(row.text, file=row.file or ""))
+            known = self._texts[digest] = stored(row)
+        if known.built and known.entrypoint is None:
+            # Its steps come from code, and of code there is only what is registered now.
+            return self._named.get(known.package.name, known)
         return known
 
     def for_step(self, name: str, run: RunRow) -> Loaded:
@@ -92,32 +108,40 @@ class Shelf:
         name: str | None = None,
         metadata: Mapping[str, Json] | None = None,
         context: Mapping[str, Json] | None = None,
+        inherited: bool = False,
         by: str | None = None,
         if_exists: IfExists = "fail",
         queue: str | None = None,
         use_cache: bool = True,
     ) -> Start:
-        """Everything of a run that can be known before it is stored.
+        """Everything of a run that can be known before it is stored. Of a package built in Python, its graph too.
+
+        ``inherited`` context comes from a parent or predecessor: names that the package does not declare are kept for
+        those that come after it.
 
         Raises ``InvalidInput``, ``InvalidPackage`` for a package whose runs could never end, ``UserError`` for a bad id.
         """
         self._refuse_unsound(one)
-        values = resolve(one.package.inputs, sound(inputs, "inputs"))
+        plain_inputs = self._plain(inputs, "inputs")
+        values = plain_inputs if one.built else resolve(one.package.inputs, plain_inputs)
         id = run_id or f"{one.package.name}-{self._clock.uuid()[:8]}"
         check_run_id(id)
-        given = sound(context, "context")
+        given = self._context(one, context, inherited=inherited)
         scope = scope_of(one, values, id, given, self._clock)
         declared = one.package.run_name or one.package.title
         title = name or (None if declared is None else str(self._expressions.compile(declared).render(scope)))
         labels = self._expressions.compile(dict(one.package.metadata)).render(scope)
+        labels = self._plain({**labels, **(metadata or {})}, "metadata")
+        graph = self._graph(one, values, id=id, name=title, metadata=labels, context=given)
         return Start(
             package=one.row(self._clock.now()),
             plan=one.plan,
             run_id=id,
-            inputs=values,
-            name=title,
-            metadata=sound({**labels, **(metadata or {})}, "metadata"),
+            inputs=graph.inputs,
+            name=graph.name,
+            metadata=self._plain(graph.metadata, "metadata"),
             context=given,
+            steps=graph.steps,
             folder=folder_of(one),
             by=by,
             if_exists=if_exists,
@@ -125,6 +149,57 @@ class Shelf:
             slot=slot_of(one, scope, self._expressions),
             use_cache=use_cache,
         )
+
+    def _plain(self, given: Any, what: str) -> dict[str, Json]:
+        """What was given, as plain JSON. ``InvalidInput`` for what JSON cannot say."""
+        try:
+            value = plain(given, tagger=self.serializers.tagger) if given is not None else {}
+        except NotJson as wrong:
+            raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
+        if not isinstance(value, dict):
+            kind = type(given).__name__
+            raise InvalidInput([Problem(message=f"a mapping of names to values, not {kind}", pointer=(what,))])
+        return value
+
+    def _context(self, one: Loaded, given: Mapping[str, Json] | None, *, inherited: bool) -> dict[str, Json]:
+        """The context values of a run: each declared name, null where none was given. ``InvalidInput``."""
+        declared = one.package.context
+        values = self._plain(given, "context")
+        problems = [
+            Problem(
+                message="the package declares no context value of this name", pointer=("context", name),
+                remedy=did_you_mean(name, declared) or f"Declare it: context: [{', '.join((*declared, name))}].",
+            )
+            for name in values
+            if name not in declared and not inherited
+        ]  # fmt: skip
+        if problems:
+            raise InvalidInput(problems)
+        return {**dict.fromkeys(declared), **values}
+
+    def _graph(
+        self, one: Loaded, inputs: dict[str, Json], *, id: str, name: str | None, metadata: dict[str, Json],
+        context: dict[str, Json],
+    ) -> Graph:  # fmt: skip
+        """What a program builds for a run, checked; of a package with steps of its own nothing."""
+        if not one.built:
+            return Graph(inputs=inputs, steps=(), name=name, metadata=metadata)
+        if one.entrypoint is None:
+            raise NotAllowed(
+                f'the package "{one.package.name}" is built in Python, and this process has not registered it: '
+                "start it where rt.register(package) was called, or register it here"
+            )
+        self._texts[one.document.digest] = one
+        graph = one.entrypoint(
+            inputs, id=id, name=name, metadata=metadata, context=context, serializers=self.serializers
+        )
+        problems = built_problems(graph.steps)
+        if problems:
+            raise InvalidPackage([replace(each, file=one.package.name) for each in problems])
+        most = one.package.max_steps
+        if most is not None and len(graph.steps) + 1 > most:
+            raise UserError(f"the run would have {len(graph.steps) + 1} steps, and limits.steps is {most}")
+        return graph
 
     def _refuse_unsound(self, one: Loaded) -> None:
         """A package whose runs could never end is not started, whoever asks. ``InvalidPackage``."""
@@ -157,18 +232,16 @@ def slot_of(one: Loaded, scope: Mapping[str, Json], expressions: Expressions) ->
     return f"{one.package.name}/{key if isinstance(key, str) else json.dumps(key)}"
 
 
-def sound(given: Mapping[str, Json] | None, what: str) -> dict[str, Json]:
-    """What was given, as plain JSON. ``InvalidInput`` for what JSON cannot say."""
-    try:
-        return dict(plain(dict(given or {})))
-    except NotJson as wrong:
-        raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
+def stored(row: PackageRow) -> Loaded:
+    """A package from its stored text."""
+    read = document.read(row.text, file=row.file or "")
+    return made(read) if read.data.get("steps") == {} else loaded(read)
 
 
-def sound_value(value: Json) -> Json:
+def sound_value(value: Any, tagger: Tagger | None = None) -> Json:
     """A signal's data or a form, as plain JSON of up to 1 MiB. ``InvalidInput`` for what JSON cannot say."""
     try:
-        return plain(value, limit=Limits().result)
+        return plain(value, limit=Limits().result, tagger=tagger)
     except NotJson as wrong:
         raise InvalidInput([Problem(message=wrong.message, pointer=("data", *wrong.pointer))]) from wrong
 

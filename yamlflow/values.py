@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 from .errors import Pointer, dotted
 from .outcome import Json
+
+#: Gives a mapping for a value of a type that somebody registered, None for any other.
+Tagger = Callable[[Any], Mapping[str, Any] | None]
 
 #: Levels of lists and mappings within one value.
 DEPTH = 100
@@ -37,16 +40,18 @@ def to_text(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def plain(value: Any, *, limit: int | None = None) -> Json:
+def plain(value: Any, *, limit: int | None = None, tagger: Tagger | None = None) -> Json:
     """The value as plain JSON.
 
-    Tuples become lists; dataclasses, enums and pydantic models their content. Raises ``NotJson`` with the place, also
-    when the JSON text is longer than ``limit`` bytes.
+    Tuples become lists; dataclasses, enums and pydantic models their content; dates and times ISO 8601 text; decimals,
+    UUIDs and paths text; numbers of numpy plain ones. ``tagger`` is asked first for whatever is no JSON value itself.
+    Raises ``NotJson`` with the place, also when the JSON text is longer than ``limit`` bytes.
     """
     if value is None or value is True or value is False:
         return value
-    copy = _quick(value, limit)
-    return _careful(value, limit) if copy is _UNSURE else copy
+    # The quick way would take a registered subclass of a plain type for the plain type.
+    copy = _UNSURE if tagger is not None else _quick(value, limit)
+    return _careful(value, limit, tagger) if copy is _UNSURE else copy
 
 
 #: The quick way could not tell.
@@ -88,49 +93,90 @@ SIZED = frozenset({str, list, dict, tuple})
 HOLDERS = frozenset({list, dict, tuple})
 
 
-def _careful(value: Any, limit: int | None) -> Json:
+def _careful(value: Any, limit: int | None, tagger: Tagger | None) -> Json:
     """Node by node, converting what can be and naming what cannot."""
     budget = [limit or 100_000_000] * 2
-    copy = _node(value, (), frozenset(), budget)
+    copy = _Copy(budget, tagger or _untagged).node(value, (), frozenset())
     size = len(to_text(copy).encode())
     if limit is not None and size > limit:
         raise NotJson((), too_large(limit))
     return copy
 
 
-def _node(value: Any, pointer: Pointer, above: frozenset[int], budget: list[int]) -> Json:
-    if value is None or isinstance(value, bool):
-        return value
-    # What is left of the limit, and the limit itself.
-    budget[0] -= len(value) if isinstance(value, str) else 1
-    if budget[0] < 0:
-        raise NotJson((), too_large(budget[1]))
-    if isinstance(value, Enum):
-        return _node(value.value, pointer, above, budget)
-    if isinstance(value, str):
-        return _text(str.__str__(value), pointer)
-    if isinstance(value, int):
-        return _whole(int(value), pointer)
-    if isinstance(value, float):
-        return _finite(float(value), pointer)
-    if id(value) in above:
-        raise NotJson(pointer, "the value holds itself")
-    if len(pointer) >= DEPTH:
-        raise NotJson(pointer, f"more than {DEPTH} levels deep")
-    return _container(value, pointer, above | {id(value)}, budget)
+def _untagged(value: Any) -> None:
+    return None
 
 
-def _container(value: Any, pointer: Pointer, above: frozenset[int], budget: list[int]) -> Json:
-    if isinstance(value, list | tuple):
-        return [_node(item, (*pointer, index), above, budget) for index, item in enumerate(value)]
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
-        value = dump(mode="json")
-    if isinstance(value, Mapping):
-        return {_key(key, pointer): _node(item, (*pointer, str(key)), above, budget) for key, item in value.items()}
-    name = type(value).__name__
-    raise NotJson(pointer, f"{_article(name)} is no JSON value{_REMEDIES.get(name, '')}")
+class _Copy:
+    """One careful copy: what is left of the limit (and the limit itself), and who knows further types."""
+
+    def __init__(self, budget: list[int], tagger: Tagger) -> None:
+        self._budget = budget
+        self._tagger = tagger
+
+    def node(self, value: Any, pointer: Pointer, above: frozenset[int]) -> Json:
+        if value is None or isinstance(value, bool):
+            return value
+        self._budget[0] -= len(value) if isinstance(value, str) else 1
+        if self._budget[0] < 0:
+            raise NotJson((), too_large(self._budget[1]))
+        if type(value) not in PLAIN_TYPES and (tagged := self._tagger(value)) is not None:
+            if id(value) in above:
+                raise NotJson(pointer, "the value holds itself")
+            return self.container(tagged, pointer, above | {id(value)})
+        if isinstance(value, Enum):
+            return self.node(value.value, pointer, above)
+        if isinstance(value, str):
+            return _text(str.__str__(value), pointer)
+        if isinstance(value, int):
+            return _whole(int(value), pointer)
+        if isinstance(value, float):
+            return _finite(float(value), pointer)
+        if id(value) in above:
+            raise NotJson(pointer, "the value holds itself")
+        if len(pointer) >= DEPTH:
+            raise NotJson(pointer, f"more than {DEPTH} levels deep")
+        return self.container(value, pointer, above | {id(value)})
+
+    def container(self, value: Any, pointer: Pointer, above: frozenset[int]) -> Json:
+        if isinstance(value, list | tuple):
+            return [self.node(item, (*pointer, index), above) for index, item in enumerate(value)]
+        if is_dataclass(value) and not isinstance(value, type):
+            value = {field.name: getattr(value, field.name) for field in fields(value)}
+        elif callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
+            value = dump(mode="json")
+        if isinstance(value, Mapping):
+            return {_key(key, pointer): self.node(item, (*pointer, str(key)), above) for key, item in value.items()}
+        said = _said(value)
+        if said is not _UNSURE:
+            return self.node(said, pointer, above)
+        name = type(value).__name__
+        raise NotJson(pointer, f"{_article(name)} is no JSON value{_REMEDIES.get(name, _REGISTER)}")
+
+
+#: What JSON says itself: nobody's serializer is asked for it.
+PLAIN_TYPES = frozenset({str, int, float, list, tuple, dict})
+#: Further types that one text says without loss, by module and name: nothing is imported for them.
+TEXTS: Mapping[tuple[str, str], Callable[[Any], Json]] = {
+    ("datetime", "datetime"): lambda value: value.isoformat(),
+    ("datetime", "date"): lambda value: value.isoformat(),
+    ("datetime", "time"): lambda value: value.isoformat(),
+    ("decimal", "Decimal"): str,
+    ("uuid", "UUID"): str,
+    ("pathlib", "PurePath"): str,
+    ("numpy", "generic"): lambda value: value.item(),
+    ("numpy", "ndarray"): lambda value: value.tolist(),
+}
+
+
+def _said(value: Any) -> Any:
+    """The plain form of a type that has one, subclasses included."""
+    for base in type(value).__mro__:
+        form = TEXTS.get((base.__module__.partition(".")[0], base.__name__))
+        if form is not None:
+            said = form(value)
+            return _UNSURE if type(said) is type(value) else said
+    return _UNSURE
 
 
 _REMEDIES = {
@@ -138,13 +184,11 @@ _REMEDIES = {
     "frozenset": "; return a sorted list",
     "bytes": "; decode it to text, or keep it with step.artifact(…)",
     "bytearray": "; decode it to text, or keep it with step.artifact(…)",
-    "datetime": "; return its isoformat()",
-    "date": "; return its isoformat()",
-    "Decimal": "; return it as text or float",
+    "timedelta": "; return its total_seconds()",
     "generator": "; return a list of it",
-    "PosixPath": "; return it as text",
     "coroutine": "; it was not awaited",
 }
+_REGISTER = "; return what is in it, or register a Serializer for the type"
 
 
 def _article(name: str) -> str:

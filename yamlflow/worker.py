@@ -187,16 +187,21 @@ class Worker:
         """End the rest of this worker's loop, from any thread or signal handler."""
         self._inbox.put(None)
 
-    def run(self, done: Callable[[], bool]) -> None:
-        """Work until ``done`` says so; then nothing is in hand any more."""
+    def run(self, done: Callable[[], bool], *, cycles: int | None = None, grace: int = 0) -> None:
+        """Work until ``done`` says so, or for a number of turns; then nothing is in hand any more.
+
+        What is in hand then may go on for ``grace`` milliseconds; the rest is given back unspent.
+        """
         self.open()
+        turns = 0
         try:
-            while not done():
+            while not done() and turns != cycles:
                 self.turn()
-                if not done():
+                turns += 1
+                if not done() and turns != cycles:
                     self.rest()
         finally:
-            self.drain(0)
+            self.drain(grace)
             self.close()
 
     # -- one turn

@@ -310,3 +310,35 @@ def test_a_list_of_kinds_never_ends_with_one_more(cli: Cli, write: Write) -> Non
     write("wrong.yaml", "yamlflow: 1\nname: wrong\nsteps: [{kind: zork}]\n")
     assert "1 more" not in cli("validate", "wrong.yaml").err
     assert "approval" in cli("validate", "wrong.yaml").err
+
+
+def test_a_run_that_a_program_built_is_drawn_with_its_own_steps(cli: Cli, folder: Path) -> None:
+    from yamlflow import Package, RunBuilder, Runtime
+
+    def build(run: RunBuilder) -> None:
+        run.step("last/one", kind="noop", needs=run.step("first", kind="noop"))
+
+    (folder / ".yamlflow").mkdir()
+    with Runtime(f"sqlite:///{folder}/.yamlflow/yamlflow.db") as rt:
+        rt.start(Package("made", entrypoint=build), run_id="made-1")
+        rt.run_until_idle()
+    drawn = cli("graph", "made-1", "--json").json
+    assert drawn["arrows"] == [{"source": "first", "target": "last%2Fone", "ends": "succeeded"}]
+    assert drawn["statuses"]["last%2Fone"] == "succeeded"
+
+
+def test_context_is_given_on_the_command_line_and_a_mistyped_name_is_told(cli: Cli, write: Write) -> None:
+    write(
+        "x.yaml",
+        """
+        yamlflow: 1
+        name: x
+        context: [tenant]
+        steps: {a: {kind: set, with: {value: "${{ context.tenant }}"}}}
+        outputs: {tenant: "${{ steps.a.result }}"}
+        """,
+    )
+    assert cli("run", "x.yaml", "-q", "--context", "tenant=acme").out == "tenant: acme\n"
+    told = cli("run", "x.yaml", "--context", "tennant=acme")
+    assert told.status == 2
+    assert 'context.tennant: the package declares no context value of this name. Did you mean "tenant"?' in told.err

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from yamlflow import Runtime
+
 from ..engine.stage import Stage, staged
+from .kinds import runtime
+
+
+@pytest.fixture
+def rt() -> Iterator[Runtime]:
+    """A runtime in memory, its clock standing still, ten steps a cycle."""
+    with runtime() as opened:
+        yield opened
 
 
 @pytest.fixture

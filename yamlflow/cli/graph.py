@@ -66,11 +66,12 @@ def drawing_of_run(ctx: click.Context, run_id: str) -> Drawing:
     """A run's package, with the statuses of the run's steps."""
     from ..plan import shape
     from ..views.drawing import drawing, worst
+    from ..views.graph import whole_plan
     from .opening import looking
 
     with looking(ctx) as archive:
         run = archive.run(run_id)
-        plan = archive.plans(run.digest)
+        plan = whole_plan(archive.store, archive.plans(run.digest), run)
         statuses: dict[str, str] = {}
         for row in archive.store.tree(run.key):
             form = shape(row.path)

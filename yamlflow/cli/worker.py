@@ -89,8 +89,9 @@ def worker(
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
     found = scheduled(files, plugins, named=bool(named)) if schedules or named else []
     with working(
-        ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers, queues=words(queues),
-        kinds=kinds_of(kinds, plugins), lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
+        ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers,
+        only_queues=words(queues), only_kinds=kinds_of(kinds, plugins),
+        lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
     ) as runtime:  # fmt: skip
         for one in plugins.broken:
             click.echo(f"broken plugin: {one}", err=True)

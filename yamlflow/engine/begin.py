@@ -96,11 +96,14 @@ def open_group(work: Work, row: StepRow, *, timeout: int | None, scope: str | No
         moved(
             row, "open", phase="steps", scope=scope or row.scope, started_at=work.now, worker=None, leased_until=None,
             available_at=None if limit is None else work.now + limit, parked=None if limit is None else "timer",
-            alive=len(group.steps), children=len(group.steps), reason=None,
+            alive=len(group.steps) or row.children, children=len(group.steps) or row.children, reason=None,
         )
     )  # fmt: skip
     work.event(row.run, "step.opened", row.path)
-    add_steps(work, row, group)
+    if group.steps:
+        add_steps(work, row, group)
+    else:
+        let_begin(work, [each for each in work.below(row.run, row.path) if each.parent == row.id])
 
 
 def literal_timeout(node: Node) -> int | None:
@@ -175,10 +178,13 @@ def next_iteration(work: Work, row: StepRow, *, number: int, last: Json) -> None
         make_due(work, child)
 
 
-def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool = False) -> StepRow:
+def emit(
+    work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool = False, held: bool = False
+) -> StepRow:
     """Children that an executor emitted with its success; a key that is there already is the same step.
 
-    Detached ones belong to the group around the emitter: it waits for them, the emitter's dependents do not.
+    Detached ones belong to the group around the emitter: it waits for them, the emitter's dependents do not. With ``held``
+    they begin when ``row`` opens: the steps that a program built for a run, under its root.
     """
     holder = work.step(row.parent) if detached and row.parent is not None else row
     fresh: list[tuple[StepRow, Emitted]] = []
@@ -195,14 +201,19 @@ def emit(work: Work, row: StepRow, emitted: Sequence[Emitted], *, detached: bool
     for child, one in fresh:
         link(work, row, child, one)
     tell_of_undo(work, holder, [child for child, _ in fresh])
-    for child, _ in fresh:
-        child = work.step(child.id)
-        node = work.node(child)
-        if child.status == "pending" and child.due is None and lifecycle.is_due(child, node):
-            make_due(work, child)
+    if not held:
+        let_begin(work, [child for child, _ in fresh])
     if row.cancel is not None:
         cancel_children(work, row, json.loads(row.cancel))
     return work.step(row.id)
+
+
+def let_begin(work: Work, rows: Sequence[StepRow]) -> None:
+    """Steps that were just made begin, as far as they need nothing."""
+    for row in rows:
+        current = work.step(row.id)
+        if current.status == "pending" and current.due is None and lifecycle.is_due(current, work.node(current)):
+            make_due(work, current)
 
 
 def tell_of_undo(work: Work, holder: StepRow, emitted: Sequence[StepRow]) -> None:

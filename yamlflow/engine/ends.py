@@ -77,8 +77,12 @@ def child_key(row: StepRow) -> int | None:
 
 def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     """Cancel a step and what is alive under it."""
+    unopened = row.status == "pending" and row.children > 0
     cancel_row(work, row, why)
     row = work.step(row.id)
+    if unopened:
+        # A run that a program built and that had no place yet: its steps are there, and have not begun.
+        cancel_children(work, row, why)
     if row.status == "waiting" and not is_over(row) and (row.phase in ("steps", "children") or "force" in why):
         cancel_children(work, row, why)
 

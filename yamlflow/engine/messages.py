@@ -308,6 +308,7 @@ def renew(work: Work, row: StepRow, outcome: Renewed) -> Error | None:
         "digest": wanted.package.digest, "version": wanted.package.version, "folder": wanted.folder,
         "inputs": dict(wanted.inputs), "name": wanted.name, "slot": wanted.slot,
         "metadata": {**json.loads(run.metadata), **wanted.metadata},
+        "steps": [{"key": one.key, "definition": one.definition, "scope": one.scope} for one in wanted.steps],
     }  # fmt: skip
     end(work, lifecycle.ended(row, "succeed", now=work.now))
     root = work.put(work.step(root.id)._replace(reason=CONTINUED, wait=json.dumps({"continue": told})))

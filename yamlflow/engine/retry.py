@@ -10,7 +10,7 @@ from __future__ import annotations
 from .. import lifecycle
 from ..errors import NotAllowed, UnknownName
 from ..lifecycle import is_over, moved
-from ..plan import UNDO, Node, child_path
+from ..plan import UNDO, Node, child_path, keyed_path
 from ..rows import RunRow, StepRow, terms_of, with_terms
 from .begin import literal_timeout, make_due
 from .ends import skip
@@ -276,6 +276,8 @@ def resume(work: Work, row: StepRow) -> None:
 def needed(work: Work, row: StepRow, node: Node) -> list[tuple[frozenset[str], StepRow | None]]:
     """Each need of a step with the step that it names; None for an emitted step's own emitter."""
     above = work.step(row.parent).path if row.parent is not None else ""
-    if row.definition is not None:
-        above = row.path.rpartition("/")[0]
-    return [(need.ends, work.at(row.run, child_path(above, need.step))) for need in node.needs]
+    if row.definition is None:
+        return [(need.ends, work.at(row.run, child_path(above, need.step))) for need in node.needs]
+    above = row.path.rpartition("/")[0]
+    keys = [(need.ends, keyed_path("", need.step)[1:-1]) for need in node.needs]
+    return [(ends, work.at(row.run, child_path(above, key))) for ends, key in keys]

@@ -7,17 +7,17 @@ place goes to the run that waits longest, and one that continues has its success
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .. import lifecycle
 from ..errors import RunExists, StartRefused
 from ..lifecycle import is_over
-from ..outcome import Error, Json
+from ..outcome import Emitted, Error, Json
 from ..plan import Plan
 from ..rows import QueueRow, RunRow, StepRow
 from ..spec import Queue
-from .begin import make_due
+from .begin import emit, make_due
 from .ends import cancel_tree, child_key, end
 from .retention import declare_retention
 from .starts import Start
@@ -60,7 +60,7 @@ def start(work: Work, wanted: Start, parent: Parent | None = None) -> tuple[RunR
             parent=parent.step, parent_run=parent.run.key, depth=parent.run.depth + 1,
             on_parent_close=parent.on_parent_close, uncached=parent.run.uncached,
         )  # fmt: skip
-    return store(work, row, wanted.plan, waits=waits), True
+    return store(work, row, wanted.plan, waits=waits, steps=wanted.steps), True
 
 
 def in_use(run: RunRow, wanted: Start) -> str:
@@ -74,14 +74,16 @@ def in_use(run: RunRow, wanted: Start) -> str:
     )
 
 
-def store(work: Work, row: RunRow, plan: Plan, *, waits: bool = False) -> RunRow:
-    """Keep a run with its root; it begins now, or when there is a place for it."""
+def store(work: Work, row: RunRow, plan: Plan, *, waits: bool = False, steps: Sequence[Emitted] = ()) -> RunRow:
+    """Keep a run with its root and the steps that a program built for it; it begins now, or when there is a place."""
     row = work.tx.insert_run(row)
     work.put_run(row)
     declare_queues(work, plan)
     payload = {"package": row.package, "execution": row.execution, "by": row.started_by}
     work.event(row.key, "run.started", None, payload)
     root = work.put(work.add(run=row.key, path="", parent=None))
+    if steps:
+        root = emit(work, root, steps, held=True)
     if waits:
         work.event(row.key, "run.waiting", None, {"slot": row.slot})
     else:
@@ -225,7 +227,7 @@ def succeed_run(work: Work, run: RunRow, root: StepRow) -> None:
         created_at=work.now, started_at=None, ended_at=None, slot=told["slot"], folder=told["folder"],
     )  # fmt: skip
     work.flush()
-    fresh = store(work, row, work.plan_of(told["digest"]))
+    fresh = store(work, row, work.plan_of(told["digest"]), steps=[Emitted(**each) for each in told.get("steps", ())])
     work.flush()
     moved = work.tx.move_signals(run.key, fresh.key)
     work.tx.adopt_children(run.key, fresh.key)

@@ -93,6 +93,31 @@ def reached(package: Package, step: Step) -> set[str]:
     return found
 
 
+# -- steps that a program builds -----------------------------------------------------------------------------------
+
+
+def built_problems(steps: Sequence[Emitted]) -> list[Problem]:
+    """Why the steps that a program built for a run cannot be its steps."""
+    keys = [one.key for one in steps]
+    found: list[Problem] = []
+    for position, one in enumerate(steps):
+        pointer: Pointer = ("steps", one.key)
+        if one.key in keys[:position]:
+            found.append(Problem(message=f'there is a step "{one.key}" already', pointer=pointer))
+        for need in needs_of(one) if not need_form_problem(one) else ():
+            if need.step not in keys:
+                words = f'there is no step "{need.step}"'
+                found.append(Problem(message=words, remedy=did_you_mean(need.step, keys), pointer=(*pointer, "needs")))
+        message = definition_problem(one.definition) or need_form_problem(one)
+        if message:
+            found.append(Problem(message=message, pointer=pointer))
+    stuck = [] if found else circle({one.key: [need.step for need in needs_of(one)] for one in steps})
+    if stuck:
+        message = f"the steps need one another in a circle: {', '.join(stuck[:10])}"
+        found.append(Problem(message=message, pointer=("steps", stuck[0], "needs")))
+    return found
+
+
 # -- emitted steps -------------------------------------------------------------------------------------------------
 
 
@@ -132,11 +157,23 @@ def definition_problem(definition: Mapping[str, Json]) -> str:
     if not found:
         return ""
     place = dotted(found[0].pointer).removeprefix("steps.step").removeprefix(".")
-    return f"{place}: {found[0].message}" if place else found[0].message
+    words = f"{found[0].message}. {found[0].remedy}" if found[0].remedy else found[0].message
+    return f"{place}: {words}" if place else words
 
 
 def need_problem(one: Emitted, keys: set[str], own: set[str]) -> str:
     """A need on a sibling that was not emitted, or on the step itself, or under a condition that there is not."""
+    wrong = need_form_problem(one)
+    if wrong:
+        return wrong
+    for need in needs_of(one):
+        if need.step not in own and (need.step not in keys or need.step == one.key):
+            return f'needs: "{need.step}" was not emitted beside it'
+    return ""
+
+
+def need_form_problem(one: Emitted) -> str:
+    """What is wrong with the needs of a step as they are written, whatever they name."""
     needs = one.definition.get("needs")
     conditions = list(needs.values()) if isinstance(needs, dict) else []
     words = [word for each in conditions for word in (each if isinstance(each, list) else [each])]
@@ -144,9 +181,6 @@ def need_problem(one: Emitted, keys: set[str], own: set[str]) -> str:
         return f"needs: conditions are {', '.join(CONDITIONS)}"
     if not isinstance(needs, str | dict | None) and not isinstance(needs, list):
         return "needs: a key, a list of keys, or a mapping of key to condition"
-    for need in needs_of(one):
-        if need.step not in own and (need.step not in keys or need.step == one.key):
-            return f'needs: "{need.step}" was not emitted beside it'
     join = one.definition.get("join", "all")
     most = len(needs_of(one))
     if join not in ("all", "any") and not (type(join) is int and 1 <= join <= most):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..outcome import Json
+from ..outcome import Emitted, Json
 from ..plan import Plan
 from ..rows import PackageRow
 
@@ -36,6 +36,8 @@ class Start:
     if_exists: IfExists = "fail"
     #: The durable name of the queue for steps that name none; None is ``default``.
     queue: str | None = None
+    #: The steps that a program has built, for a package that declares none.
+    steps: tuple[Emitted, ...] = ()
     #: ``package/key``, when the package bounds how many runs go on at once.
     slot: str | None = None
     #: Whether steps take results that are kept; what child runs do follows their parent.

@@ -77,13 +77,16 @@ class Executor:
         """Check the input and call the function; a coroutine for ``async``. Raises whatever the function raises."""
         if self.declared is None:
             arguments = self.binding.arguments(step)
-            step.input = arguments["input"] if self.binding.whole else self._filled(step.raw_input)
+            step.input = arguments["input"] if self.binding.whole else self._revived(step, self._filled(step.raw_input))
             return self.call(**arguments)
         given = {} if step.raw_input is None else step.raw_input
         if findings := self._check(given):
             raise misfit(self.kind, findings)
-        step.input = fill_defaults(self.declared, given) if isinstance(given, dict) else given
+        step.input = self._revived(step, self._filled(given))
         return self.call(step)
+
+    def _revived(self, step: StepContext, given: Json) -> Any:
+        return step.ports.serializers.revived(given)
 
     @cached_property
     def _check(self) -> Callable[[Json], list[Finding]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,9 @@ from functools import cached_property
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin
 
 from ..context import StepContext
-from ..errors import Permanent, PluginError, dotted
+from ..errors import Permanent, PluginError, did_you_mean, dotted
 from ..outcome import Json
+from ..shapes import for_pydantic
 from ..values import NotJson, plain
 from .checking import Finding, checker
 
@@ -72,11 +72,15 @@ class Parameter:
 
 
 class Binding:
-    """How a function is called: read from its signature on first use."""
+    """How a function is called: read from its signature on first use.
 
-    def __init__(self, call: Callable[..., Any], kind: str) -> None:
+    ``lent`` is the one parameter that takes no key: its name, and the type that marks it whatever it is called.
+    """
+
+    def __init__(self, call: Callable[..., Any], kind: str, *, lent: tuple[str, type] = ("step", StepContext)) -> None:
         self.call = call
         self.kind = kind
+        self.lent = lent
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -97,7 +101,8 @@ class Binding:
         """The annotations, resolved."""
         target = self.call if inspect.isroutine(self.call) or inspect.isclass(self.call) else type(self.call).__call__
         try:
-            return typing.get_type_hints(target, include_extras=True)
+            # What is lent may be imported for type checkers alone.
+            return typing.get_type_hints(target, localns={self.lent[1].__name__: self.lent[1]}, include_extras=True)
         except (NameError, TypeError, AttributeError) as wrong:
             raise PluginError(f"{self.kind}: a type hint cannot be read: {wrong}") from wrong
 
@@ -105,8 +110,8 @@ class Binding:
     def step_name(self) -> str | None:
         """The parameter that takes the context."""
         names = list(self.signature.parameters)
-        typed = [name for name in names if self.hints.get(name) is StepContext]
-        return typed[0] if typed else "step" if "step" in names else None
+        typed = [name for name in names if self.hints.get(name) is self.lent[1]]
+        return typed[0] if typed else self.lent[0] if self.lent[0] in names else None
 
     @cached_property
     def whole(self) -> bool:
@@ -169,15 +174,20 @@ class Binding:
     def arguments(self, step: StepContext) -> dict[str, Any]:
         """The keyword arguments for one step; ``Permanent`` (``bad_input``) when its input does not fit."""
         given = step.raw_input if step.raw_input is not None else {}
-        if self.plain is not None:
-            if findings := self._check(given):
-                raise misfit(self.kind, findings)
-            arguments = {"input": given} if self.whole else {**given, **self._whole_numbers(given)}
-        else:
-            arguments = self._through_pydantic(given)
+        arguments = self.keyed(given, revived=step.ports.serializers.revived)
         if self.step_name is not None:
             arguments[self.step_name] = step
         return arguments
+
+    def keyed(self, given: Json, *, revived: Callable[[Json], Any] = lambda value: value) -> dict[str, Any]:
+        """The arguments that ``with`` gives, values of registered types ``revived``. ``Permanent`` (``bad_input``)."""
+        if self.plain is None:
+            return self._through_pydantic(given)
+        if findings := self._check(given):
+            raise misfit(self.kind, findings)
+        if self.whole:
+            return {"input": revived(given)}
+        return {**{name: revived(value) for name, value in given.items()}, **self._whole_numbers(given)}
 
     @cached_property
     def _check(self) -> Callable[[Json], list[Finding]]:
@@ -188,34 +198,27 @@ class Binding:
         names = [each.name for each in self.parameters if each.hint is int and each.name in given]
         return {name: int(given[name]) for name in names if isinstance(given[name], float)}
 
+    def _unknown(self, given: Json) -> list[Finding]:
+        """Keys that a class for the whole of ``with`` does not have; pydantic would pass over them."""
+        if not self.whole or not isinstance(given, dict) or self.schema.get("additionalProperties"):
+            return []
+        known = self.schema.get("properties")
+        if self.schema.get("type") != "object" or known is None:
+            return []
+        near = {name: did_you_mean(name, known) for name in given if name not in known}
+        return [((name,), f"there is no key of this name. {remedy}".rstrip()) for name, remedy in near.items()]
+
     def _through_pydantic(self, given: Json) -> dict[str, Any]:
         from pydantic import ValidationError
 
+        if findings := self._unknown(given):
+            raise misfit(self.kind, findings)
         try:
             value = self.adapter.validate_json(json.dumps(given), strict=True)
         except ValidationError as wrong:
             findings = [(tuple(each["loc"]), each["msg"]) for each in wrong.errors(include_url=False)]
             raise misfit(self.kind, findings) from None
         return {"input": value} if self.whole else dict(value)
-
-
-def for_pydantic(hint: Any) -> Any:
-    """The hint with every ``typing.TypedDict`` as the one pydantic can read (before Python 3.12 it needs another)."""
-    if sys.version_info >= (3, 12):
-        return hint
-    if typing.is_typeddict(hint) and type(hint).__module__ == "typing":
-        from typing_extensions import TypedDict
-
-        hints = typing.get_type_hints(hint, include_extras=True)
-        keys = {name: for_pydantic(each) for name, each in hints.items()}
-        given = {name: each if name in hint.__required_keys__ else NotRequired[each] for name, each in keys.items()}
-        return TypedDict(hint.__name__, given)  # type: ignore[operator]
-    arguments = get_args(hint)
-    if get_origin(hint) in (list, dict, tuple, set, Sequence, Mapping):
-        return get_origin(hint)[tuple(map(for_pydantic, arguments))]
-    if get_origin(hint) in (Union, types.UnionType):
-        return Union[tuple(map(for_pydantic, arguments))]  # noqa: UP007
-    return hint
 
 
 def simple_schema(hint: Any) -> dict[str, Json] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from ..outcome import Json
 from ..packages import Plans
-from ..plan import Node, ancestors, parent_path
+from ..plan import Node, Plan, ancestors, keyed_path, parent_path
 from ..rows import RunRow, StepRow
 from ..scope import plan_node
-from ..spec import FanOut, Matrix, Repeat
+from ..spec import FanOut, Group, Matrix, Repeat, Step, step_from
 from ..store.base import Reader
 
 
@@ -41,6 +43,24 @@ class RunGraph:
             for above in self.reader.steps_at(self.run.key, list(ancestors(row.path))):
                 self._emitted[above.id] = above
         return self._emitted.get(row.origin)
+
+
+def whole_plan(reader: Reader, plan: Plan, run: RunRow) -> Plan:
+    """A run's plan; of a package built in Python, with the steps that the program made for this run."""
+    body = plan.package.root.body
+    root = next(iter(reader.steps_at(run.key, [""])), None)
+    if root is None or not isinstance(body, Group) or body.steps:
+        return plan
+    made = [row for row in reader.children(run.key, "", root.id) if row.definition is not None]
+    steps = {row.path: step_at(row.path, json.loads(row.definition or "{}")) for row in made}
+    package = replace(plan.package, root=replace(plan.package.root, body=replace(body, steps=steps)))
+    return Plan(package)
+
+
+def step_at(path: str, definition: Json) -> Step:
+    """An emitted step as if it were declared at its path, its needs named by path too."""
+    step = step_from(path, definition, ())
+    return replace(step, needs=tuple(replace(need, step=keyed_path("", need.step)[1:-1]) for need in step.needs))
 
 
 def form_of(node: Node | None, row: StepRow) -> str:
