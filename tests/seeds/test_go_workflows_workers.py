@@ -122,13 +122,10 @@ def test_a_run_works_in_the_queue_it_is_started_in(stage: Stage) -> None:
 
 def test_a_queue_that_is_not_declared_or_cannot_be_is_refused() -> None:
     """There the rule for names is never applied (6.13)."""
-    head = "yamlflow: 1
-name: p
-"
-    assert 'there is no queue "gup"' in problems(head + "queues: {gpu: {}}
-steps: {a: {kind: noop, queue: gup}}")[0]
-    assert "queues" in problems(head + "queues: {a b: {}}
-steps: {a: {kind: noop}}")[0]
+    head = "yamlflow: 1\nname: p\n"
+    undeclared = "queues: {gpu: {}}\nsteps: {a: {kind: noop, queue: gup}}"
+    assert 'the queue "gup" is not declared' in problems(head + undeclared)[0]
+    assert "queues" in problems(head + "queues: {a b: {}}\nsteps: {a: {kind: noop}}")[0]
 
 
 def test_a_queue_is_first_in_first_out_with_priorities_limits_and_rates(stage: Stage) -> None:
