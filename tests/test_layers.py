@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("keeping",),
     ("lookup",),
     ("deciding", "attempt"),
-    ("asking",),
+    ("asking", "ability"),
     ("worker",),
     ("once",),
     ("client results",),

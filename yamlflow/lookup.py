@@ -93,14 +93,14 @@ class Bench:
 class Lookup:
     """One leased row with its run and node: where expressions are rendered."""
 
-    def __init__(self, bench: Bench, row: StepRow) -> None:
+    def __init__(self, bench: Bench, row: StepRow, *, draws: Draws | None = None) -> None:
         self.bench = bench
         self.row = row
         run = bench.store.run_at(row.run)
         assert run is not None
         self.run = run
         self.plan = bench.plans(run.digest)
-        self.draws = Draws(bench.clock)
+        self.draws = draws or Draws(bench.clock)
         self._origins: dict[int, StepRow] = {}
         self.node = self._own_node()
         self.used_secrets: set[str] = set()
@@ -147,9 +147,8 @@ class Lookup:
         if path == own and not layer.inside:
             return self
         row = self.row if path == own else next(iter(self.bench.store.steps_at(self.run.key, [path])))
-        above = Lookup(self.bench, row._replace(phase="outputs" if layer.inside else "gate", due=self.row.due))
-        above.draws = self.draws
-        return above
+        above = row._replace(phase="outputs" if layer.inside else "gate", due=self.row.due)
+        return Lookup(self.bench, above, draws=self.draws)
 
     def secret(self, name: str) -> str:
         """A secret's value. ``Permanent`` when nobody knows it."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
 from . import scheduler
+from .ability import able, known_elsewhere
 from .asking import asked
 from .attempt import prepare
-from .clock import Clock
+from .clock import Clock, boot_id
 from .context import StepContext
 from .deciding import decide
-from .engine.commands import transact
+from .engine.commands import release, transact
 from .engine.follow import settle
 from .engine.leasing import Wanted, lease
 from .executors import Executor, execute, execute_async, timed_out
@@ -61,17 +63,27 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
     with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
         scheduler.tick(work, steady=steady)
     taken: dict[str, int] = {}
+    kinds = settings.kinds
     while True:
         with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
             slots = settings.slots - cycle.processed
             wanted = Wanted(
                 worker=name, slots=slots, until=bench.clock.steady() + settings.lease, queues=settings.queues,
+<<<<<<< HEAD
                 kinds=kinds_taken(bench, settings), runs=settings.runs, taken=taken,
+=======
+                kinds=kinds, runs=settings.runs, taken=taken,
+>>>>>>> main
             )  # fmt: skip
             steps = lease(work, wanted).steps
         if not steps:
             return cycle
         for row in steps:
+            if row.phase == "run" and is_for_others(bench, row, name):
+                kinds = able(bench, settings.kinds)
+                with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
+                    release(work, step=row.id, epoch=row.epoch, worker=name)
+                continue
             ended = (
                 execute_here(bench, row, name) if row.phase == "run" else Ended(row.id, row.epoch, decide(bench, row))
             )
@@ -82,6 +94,13 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
                 taken[row.queue] = taken.get(row.queue, 0) + 1
                 cycle.processed += 1
                 cycle.count(work.told, {(row.run, row.path)})
+
+
+def is_for_others(bench: Bench, row: StepRow, worker: str) -> bool:
+    """Whether a step's kind is not here, but with another worker that lives."""
+    if row.kind in bench.plugins.executors:
+        return False
+    return known_elsewhere(bench, row.kind, scheduler.Here(worker=worker, host=socket.gethostname(), boot=boot_id()))
 
 
 def execute_here(bench: Bench, row: StepRow, worker: str) -> Ended:

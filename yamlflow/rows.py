@@ -317,6 +317,13 @@ class WorkerRow(NamedTuple):
     #: ``running`` or ``stopped``.
     status: str
 
+    #: JSON ``[name]`` of the queues that it serves; None is all.
+    queues: str | None = None
+    #: JSON ``[kind]`` of what it can execute; None is not known.
+    kinds: str | None = None
+    #: JSON ``[key]`` of the runs that it works on; None is all.
+    runs: str | None = None
+
 
 class PackageRow(NamedTuple):
     """A package text that runs refer to."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from . import scheduler
+from .ability import able, known_elsewhere, told
 from .asking import asked
 from .attempt import Attempt, prepare
 from .clock import SECOND, boot_id
@@ -129,6 +130,8 @@ class Worker:
         self._token_at: int | None = None
         self._more = False
         self._leasing = True
+        #: Whether steps of kinds that this worker lacks are left to others without asking; see ``ability``.
+        self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
         self._started = bench.clock.now()
         #: Set while no sweep goes on.
@@ -172,6 +175,7 @@ class Worker:
 
     def _row(self, status: str) -> WorkerRow:
         lock = str(self._sign.path) if self._sign else None
+        wanted = self.settings
         return WorkerRow(
             self.name,
             self._here.host,
@@ -181,6 +185,7 @@ class Worker:
             self._started,
             self.bench.clock.now(),
             status,
+            **told(self.bench, queues=wanted.queues, kinds=wanted.kinds, runs=wanted.runs),
         )
 
     def wake_up(self) -> None:
@@ -362,12 +367,29 @@ class Worker:
             work,
             Wanted(
                 worker=self.name, slots=self.settings.slots - len(self._busy), until=steady + self.settings.lease,
+<<<<<<< HEAD
                 turn=self._turn, queues=self.settings.queues, kinds=kinds_taken(self.bench, self.settings),
+=======
+                turn=self._turn, queues=self.settings.queues, kinds=self._kinds(),
+>>>>>>> main
                 runs=self.settings.runs,
             ),
         )  # fmt: skip
         self._token_at = leased.token_at
         return leased
+
+    def _kinds(self) -> Collection[str] | None:
+        """The kinds to ask for; None is all."""
+        return able(self.bench, self.settings.kinds) if self._leaving else self.settings.kinds
+
+    def _left_to_others(self, row: StepRow) -> bool:
+        """Give a step back whose kind is not here but elsewhere, and ask for no such steps from now on."""
+        if row.kind in self.bench.plugins.executors or not known_elsewhere(self.bench, row.kind, self._here):
+            return False
+        self._leaving = True
+        with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+            release(work, step=row.id, epoch=row.epoch, worker=self.name)
+        return True
 
     def _hear(self, work: Work, renewing: bool, steady: int) -> None:
         """Learn which leases were lost, and which steps are to be canceled."""
@@ -405,6 +427,8 @@ class Worker:
     def _begin(self, row: StepRow) -> None:
         if row.phase != "run":
             self._ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
+            return
+        if self._left_to_others(row):
             return
         token = CancelToken()
         prepared = prepare(

@@ -40,7 +40,7 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str, force: bool)
         run = find_run(runtime.store, run_id)
         canceled = runtime.cancel(run.id, step, reason=reason, by=who(), force=force)
         after = runtime.store.run_at(run.key) or run
-        elsewhere = lives_elsewhere(runtime.store)
+        elsewhere = lives_elsewhere(runtime.store, run)
     what = f"step {step} of run {run.id}" if step else f"run {run.id}"
     if not canceled:
         ended = f": it {ending(after)}" if after.ended_at is not None else ""

@@ -157,8 +157,8 @@ def life(ctx: click.Context) -> Iterator[Finding]:
                 yield Finding(level="warning", about="workers", message=text)
         yield Finding(level="ok", about="workers", message=f"{len(alive)} running")
         for run in live_runs(archive.store):
-            if not alive:
-                text = f"{run.id} has not ended and no worker is running: yamlflow resume {run.id}"
+            if not any(one.works_on(run) for one in alive):
+                text = f"{run.id} has not ended and no worker takes it up: yamlflow resume {run.id}"
                 yield Finding(level="warning", about="runs", message=text)
             elif now - run.created_at > LONG and (idle := now - last_at(archive.store, run.key, run.created_at)) > LONG:
                 text = f"nothing happened to {run.id} for {length(idle)}: yamlflow show {run.id} says why"

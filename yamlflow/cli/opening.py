@@ -185,11 +185,12 @@ def default_slots() -> int:
     return max(4, os.cpu_count() or 1)
 
 
-def lives_elsewhere(store: Store, own: str = "") -> bool:
-    """Whether a worker that is alive looks after the store."""
+def lives_elsewhere(store: Store, run: RunRow | None = None) -> bool:
+    """Whether a worker lives that takes steps of a run; without one, of any run."""
     from ..views.workers import workers_of
 
-    return any(worker.alive and worker.name != own for worker in workers_of(store))
+    alive = (worker for worker in workers_of(store) if worker.alive)
+    return any(worker.runs is None if run is None else worker.works_on(run) for worker in alive)
 
 
 def hint(project: Project, words: str) -> str:

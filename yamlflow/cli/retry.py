@@ -48,7 +48,7 @@ def retry(
     with working(ctx, project) as runtime:
         run = find_run(runtime.store, run_id)
         paths = runtime.retry(run.id, step, by=who())
-        elsewhere = lives_elsewhere(runtime.store)
+        elsewhere = lives_elsewhere(runtime.store, run)
     if not quiet:
         count = "1 step begins" if len(paths) == 1 else f"{len(paths)} steps begin"
         click.echo(f"run {run.id}: {count} anew", err=True)

@@ -3,65 +3,87 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import command, json_option
 from .texts import as_json as written
-from .texts import as_yaml, colored, date_time, length, mark, short, table
+from .texts import colored, date_time, length, mark, short
 
 if TYPE_CHECKING:
     from ..rows import RunRow
+    from ..views.kin import Branch, Kin, Relative
     from ..views.steps import StepView
     from .opening import Archive
 
 
 @command(
-    "show", short_help="Show a run's steps, or one step.",
+    "show", plugins=True, short_help="Show a run's steps, or one step.",
     examples=[
         ("yamlflow show last", "the steps of the newest run, and why any of them waits"),
-        ("yamlflow show crawl-1f3a enrich[3]", "one step: every attempt, its input's errors, its result"),
+        ("yamlflow show crawl-1f3a enrich[3]", "one step: every attempt, its input, error, log and result"),
+        ("yamlflow show crawl-1f3a save --attempt 1", "with the input and log of an earlier attempt"),
+        ("yamlflow show crawl-1f3a --tree", "the run with its child runs, and theirs"),
         ("yamlflow show crawl-1f3a --children 200", "more of a large fan-out"),
     ],
 )  # fmt: skip
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, default="", metavar="[STEP]")
 @click.option("--children", type=click.IntRange(1), default=20, help="How many children of one step to list. [20]")
+@click.option(
+    "--attempt", type=click.IntRange(1), metavar="N", help="Of a step: this attempt's input and log. [the last]"
+)
+@click.option("--tree", "family", is_flag=True, help="Instead of steps the runs that the run has started, and theirs.")
 @json_option
 @click.pass_context
-def show(ctx: click.Context, run_id: str, step: str, children: int, as_json: bool) -> int:
+def show(
+    ctx: click.Context, run_id: str, step: str, children: int, attempt: int | None, family: bool, as_json: bool
+) -> int:
     """Show a run as a tree: status, duration, attempts, errors, and for what does not run the reason in words.
 
     RUN is an id, ID@EXECUTION for an earlier execution, or `last`. Of a large fan-out the children that failed or run
     are listed first, the others counted.
+
+    Of a step the input of its last attempt is rendered again, with every secret as ***; that imports the project's plugins,
+    for an expression may use their filters. What cannot be rendered any more is said.
     """
     from ..clock import SystemClock
     from ..errors import UnknownName
     from ..views.steps import tree_of
     from .opening import looking
 
+    if attempt is not None and not step:
+        raise click.UsageError("--attempt is of a step: name one.", ctx)
+    if family and step:
+        raise click.UsageError("--tree shows runs; it goes without a step.", ctx)
     now = SystemClock().now()
     with looking(ctx) as archive:
         run = archive.run(run_id)
+        if family:
+            return show_family(archive, run, children, as_json=as_json)
         tree = tree_of(archive.store, archive.plans, run, now=now, path=step, most=children)
         if tree is None:
             raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
         if step:
-            return show_step(archive, run, tree, as_json=as_json)
+            from .show_step import show_step
+
+            return show_step(ctx, archive, run, tree, attempt, as_json=as_json)
         return show_run(archive, run, tree, now, as_json=as_json)
 
 
 def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json: bool) -> int:
     """The whole run."""
+    from ..views.kin import kin_of
     from ..views.runs import summary
     from .opening import name_of
 
     one = summary(run, now=now)
+    kin = kin_of(archive.store, run)
     if as_json:
-        click.echo(
-            written({**one.to_json(), "inputs": json.loads(run.inputs), "error": tree.error, "root": tree.to_json()})
-        )
+        document = {**one.to_json(), **kin.to_json(), "inputs": json.loads(run.inputs), "error": tree.error}
+        click.echo(written({**document, "root": tree.to_json()}))
         return 0
     name = name_of(archive.store, run)
     click.echo(f"{mark(one.status)} {click.style(name, bold=True)}  {colored(one.status)}  {length(one.duration)}")
@@ -71,8 +93,8 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
             "  " + ", ".join(part for part in (*about, run.started_by and f"by {run.started_by}") if part), dim=True
         )
     )
-    if run.name:
-        click.echo(f"  {run.name}")
+    for line in ([run.name] if run.name else []) + kin_lines(kin, run):
+        click.echo(f"  {line}")
     if tree.reason and run.status == "pending":
         click.echo(f"  {tree.reason}")
     for child in tree.children:
@@ -82,6 +104,72 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
     if tree.error and run.status == "failed":
         click.echo(f"{click.style('error', fg='red')}: {error_text(tree.error)}")
     return 0
+
+
+def kin_lines(kin: Kin, run: RunRow) -> list[str]:
+    """What a run is to others, a line for each that there is."""
+    lines = []
+    if kin.parent is not None:
+        by = f", step {kin.parent.step}" if kin.parent.step else ""
+        lines.append(f"child of {named(kin.parent)} ({kin.parent.status}){by}")
+    if kin.before is not None:
+        lines.append(f"goes on where {named(kin.before)} ended ({kin.before.status})")
+    if kin.after is not None:
+        lines.append(f"went on as {named(kin.after)} ({kin.after.status})")
+    if kin.children:
+        counts = Counter(child.status for child in kin.children)
+        shown = ", ".join(f"{count} {status}" for status, count in counts.items())
+        lines.append(
+            f"{len(kin.children)} child run{'s' if len(kin.children) > 1 else ''}: {shown} (--tree lists them)"
+        )
+    if kin.unread:
+        names = Counter(str(signal["name"]) for signal in kin.unread)
+        listed = ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in names.items())
+        lines.append(f"unread signals: {listed}")
+    if kin.place is not None:
+        lines.append(place_line(kin.place))
+    if kin.cancel is not None and run.ended_at is None:
+        why = ": ".join(part for part in (kin.cancel["by"] and f"by {kin.cancel['by']}", kin.cancel["reason"]) if part)
+        lines.append(f"being canceled{f' {why}' if why else ''}")
+    return lines
+
+
+def named(relative: Relative) -> str:
+    """What leads to a run."""
+    return relative.id if relative.execution == 1 else f"{relative.id}@{relative.execution}"
+
+
+def place_line(place: Any) -> str:
+    """A run's place among those of its key."""
+    if place["holds"]:
+        return f'has a place of the key "{place["key"]}" (concurrency)'
+    ahead = f", {place['ahead']} before it" if place["ahead"] else ""
+    return f'waits for a place of the key "{place["key"]}", held by {", ".join(place["holders"]) or "nobody"}{ahead}'
+
+
+def show_family(archive: Archive, run: RunRow, most: int, *, as_json: bool) -> int:
+    """The run and what it has started."""
+    from ..views.kin import family_of
+
+    tree = family_of(archive.store, run, most=most)
+    if as_json:
+        click.echo(written(tree.to_json()))
+        return 0
+    draw_family(tree, 0)
+    return 0
+
+
+def draw_family(branch: Branch, depth: int) -> None:
+    """A run, and below it those that it has started."""
+    one = branch.run
+    parts = [f"{mark(one.status)} {named(one)}", colored(one.status), click.style(one.package, dim=True)]
+    parts += [click.style(f"step {one.step}", dim=True)] if one.step else []
+    parts += ["goes on when its parent ends"] if one.on_parent_close == "abandon" else []
+    click.echo("  " * depth + "  ".join(parts))
+    for child in branch.children:
+        draw_family(child, depth + 1)
+    if branch.hidden:
+        click.echo("  " * (depth + 1) + click.style(f"… {branch.hidden} more (--children N lists more)", dim=True))
 
 
 def draw(view: StepView, depth: int) -> None:
@@ -114,46 +202,3 @@ def error_text(error: Any) -> str:
     """An error on one line."""
     step = f" (step {error['step']})" if error.get("step") else ""
     return f"{error.get('code')}: {error.get('message')}{step}"
-
-
-def show_step(archive: Archive, run: RunRow, view: StepView, *, as_json: bool) -> int:
-    """One step, with its attempts."""
-    from ..views.attempts import attempts_of
-
-    attempts = attempts_of(archive.store, run.key, view.path)
-    result = None if view.result is None else json.loads(view.result)
-    if as_json:
-        document = {"run": run.id, **view.to_json(), "result": result, "leases": [one.to_json() for one in attempts]}
-        click.echo(written(document))
-        return 0
-    click.echo(
-        f"{mark(view.status)} {click.style(view.path, bold=True)}  {colored(view.status)}  {length(view.duration)}"
-    )
-    click.echo(click.style(f"  {view.form} of run {run.id}{f': {view.title}' if view.title else ''}", dim=True))
-    if view.reason:
-        click.echo(f"  {view.reason}")
-    if attempts:
-        rows = [
-            (
-                str(one.attempt), f"{mark(one.status.split()[0])} {one.status}", date_time(one.started_at),
-                length(None if one.ended_at is None else one.ended_at - one.started_at), one.worker,
-                short(f"{one.error['code']}: {one.error['message']}", 100) if one.error else "",
-            )
-            for one in attempts
-        ]  # fmt: skip
-        click.echo(table(rows, ("ATTEMPT", "STATUS", "STARTED", "TOOK", "WORKER", "ERROR")))
-    for child in view.children:
-        draw(child, 1)
-    if view.hidden:
-        click.echo(f"  … {view.hidden} more (--children N lists more)")
-    if view.error:
-        click.echo(f"{click.style('error', fg='red')}: {error_text(view.error)}")
-        details = {key: value for key, value in view.error.items() if key in ("type", "cause", "details") and value}
-        if details:
-            click.echo(as_yaml(details))
-    elif result is not None:
-        click.echo(f"result: {short(as_yaml(result), 400) if not isinstance(result, dict | list) else ''}".rstrip())
-        if isinstance(result, dict | list):
-            click.echo(as_yaml(result))
-    click.echo(click.style(f"log: yamlflow logs {run.id} '{view.path}'", dim=True), err=True)
-    return 0

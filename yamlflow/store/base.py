@@ -310,6 +310,9 @@ class Reader(Protocol):
     def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
         """The runs that steps of a run have started, ended ones included, in order."""
 
+    def in_slot(self, slot: str, *, limit: int = 1000) -> list[RunRow]:
+        """The runs of a slot that have not ended: first those that run, then those that wait, in order; so many of each."""
+
     def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
         """The steps at and under a path, parents first, siblings in order."""
 

@@ -197,6 +197,8 @@ class StoreConformance:
             assert [one.id for one in tx.in_slot("p/k", "running", 9)] == ["a"]
             assert [one.id for one in tx.in_slot("p/k", "pending", 9)] == ["b", "c"]
             assert [one.id for one in tx.in_slot("p/k", "pending", 1)] == ["b"]
+        assert [one.id for one in store.in_slot("p/k")] == ["a", "b", "c"]
+        assert [one.id for one in store.in_slot("p/k", limit=1)] == ["a", "b"]
 
     def test_a_removed_run_leaves_no_signal(self, store: Store) -> None:
         run = self.add_run(store)
@@ -527,7 +529,7 @@ class StoreConformance:
             assert tx.same_key(one.key, "k") == [first]
 
     def test_workers_are_kept(self, store: Store) -> None:
-        row = WorkerRow("w", "host", 1, "boot", None, 1, 2, "running")
+        row = WorkerRow("w", "host", 1, "boot", None, 1, 2, "running", '["q"]', '["set"]', "[1]")
         with store.transaction() as tx:
             tx.put_worker(row)
             tx.put_worker(row._replace(status="stopped"))

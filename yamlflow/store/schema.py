@@ -131,6 +131,10 @@ create table schedules (
 
 create table retentions (package text primary key, finished integer, continued integer) without rowid;
 
+alter table workers add column queues text;
+alter table workers add column kinds text;
+alter table workers add column runs text;
+
 create table removals (run integer primary key, at integer not null);
 create index removals_due on removals (at, run);
 """

@@ -33,7 +33,7 @@ from .connection import connect, explained, path_of, prepare
 from .sqlite_cache import SqliteCache, all_kept
 from .sqlite_calendar import CalendarReader, CalendarTransaction
 from .sqlite_locks import SqliteLocks, held_locks
-from .sqlite_messages import SIGNALS, MessageStatements
+from .sqlite_messages import IN_SLOT, SIGNALS, MessageStatements
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -208,7 +208,7 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTra
             self._db.execute("update steps set parked = null where run = ? and parked = 'paused'", (run,))
 
     def put_worker(self, row: WorkerRow) -> None:
-        self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def holders(self) -> list[WorkerRow]:
         return [WorkerRow._make(row) for row in self._db.execute(HOLDERS)]
@@ -318,6 +318,9 @@ class SqliteStore(CalendarReader):
     def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
         sql = f"select {RUN} from runs where parent_run = ? and parent_run is not null order by key limit ?"
         return [RunRow._make(row) for row in self._all(sql, (run, limit))]
+
+    def in_slot(self, slot: str, *, limit: int = 1000) -> list[RunRow]:
+        return [RunRow._make(row) for each in ("running", "pending") for row in self._all(IN_SLOT, (slot, each, limit))]
 
     def tree(self, run: int, path: str = "", *, depth: int | None = None) -> list[StepRow]:
         with self._lock, explained(self.url):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from ..outcome import Json
@@ -16,7 +16,7 @@ from .runs import text_of
 ENDS: Mapping[str, str] = MappingProxyType(
     {
         "step.succeeded": "succeeded", "step.failed": "failed", "step.canceled": "canceled", "step.retried": "failed",
-        "step.lost": "lost", "step.released": "given back", "step.waiting": "waiting",
+        "step.lost": "lost", "step.released": "given back",
     }
 )  # fmt: skip
 #: Events that are read of one step at most.
@@ -39,6 +39,10 @@ class AttemptView:
     error: Json = None
     #: When the next attempt was to begin.
     next_at: int | None = None
+    #: The number of the event that tells of the lease.
+    seq: int = 0
+    #: ``now``, ``uuid``, ``random`` -> what its expressions drew, as told at its end.
+    drawn: Mapping[str, list[Json]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """The shape that ``--json`` prints."""
@@ -68,9 +72,14 @@ def told_by(events: Iterable[EventRow]) -> list[AttemptView]:
             attempts.append(
                 AttemptView(
                     attempt=told.get("attempt", 0), epoch=told.get("epoch", 0), worker=told.get("worker", ""),
-                    status="running", started_at=event.at,
+                    status="running", started_at=event.at, seq=event.seq,
                 )
             )  # fmt: skip
+        elif event.kind == "step.drawn" and attempts:
+            attempts[-1] = replace(attempts[-1], drawn=told)
+        elif event.kind == "step.waiting" and attempts and attempts[-1].ended_at is None:
+            # It holds no worker any more, but it goes on until what it waits for has come.
+            attempts[-1] = replace(attempts[-1], status="waiting")
         elif event.kind in ENDS and attempts and attempts[-1].ended_at is None:
             error = {"code": told["code"], "message": told.get("message")} if "code" in told else None
             attempts[-1] = replace(

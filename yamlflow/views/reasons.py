@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..clock import to_datetime
@@ -12,6 +12,7 @@ from ..outcome import Json
 from ..plan import ENGINE_QUEUE, Node, child_path, parent_path
 from ..rows import HeldLock, RunRow, StepRow, terms_of
 from .queues import QueueView
+from .workers import WorkerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Surroundings:
     steps_at: Callable[[list[str]], list[StepRow]] = lambda paths: []
     #: Who holds the locks of some names.
     locks: Callable[[list[str]], list[HeldLock]] = lambda names: []
-    #: Whether any worker lives.
-    working: bool = True
+    #: The workers that live; None when somebody certainly works.
+    workers: Sequence[WorkerView] | None = None
 
 
 def why(row: StepRow, node: Node | None, around: Surroundings) -> str | None:
@@ -97,9 +98,27 @@ def why_ready(row: StepRow, around: Surroundings) -> str:
         return f'queue "{queue.name}" is full ({queue.in_flight} of {queue.max_in_flight} in flight)'
     if queue is not None and queue.token_at is not None:
         return f'queue "{queue.name}" has no token until {moment(queue.token_at, around.now)}'
-    if not around.working:
+    return why_unserved(row, around) or (
+        "waits for a worker" if row.queue == ENGINE_QUEUE else f'waits for a worker in queue "{row.queue}"'
+    )
+
+
+def why_unserved(row: StepRow, around: Surroundings) -> str | None:
+    """That no worker lives which would take the step; None when one does."""
+    if around.workers is None:
+        return None
+    if not around.workers:
         return "no worker is running: `yamlflow resume` or `yamlflow worker` takes it up"
-    return "waits for a worker" if row.queue == ENGINE_QUEUE else f'waits for a worker in queue "{row.queue}"'
+    here = [worker for worker in around.workers if worker.works_on(around.run)]
+    if not here:
+        return "no worker takes it: those that run work on other runs; `yamlflow resume` takes it up"
+    able = [worker for worker in here if not row.kind or worker.executes(row.kind)]
+    if not able:
+        return f'no worker knows kind "{row.kind}": start one with the plugin that supplies it'
+    if not any(worker.serves(row.queue) for worker in able):
+        only = f' that knows kind "{row.kind}"' if row.kind and len(able) < len(here) else ""
+        return f'no worker{only} serves queue "{row.queue}": start one that does (`--queues {row.queue}`)'
+    return None
 
 
 def why_locked(row: StepRow, around: Surroundings) -> str:

@@ -84,9 +84,12 @@ def tree_of(
     now: int,
     path: str = "",
     most: int = MOST,
-    working: bool | None = None,
+    working: bool = False,
 ) -> StepView | None:
-    """The step at a path (the package) with what is below it; None when there is none."""
+    """The step at a path (the package) with what is below it; None when there is none.
+
+    ``working`` says that somebody certainly works on the run, whatever is known of workers.
+    """
     row = next(iter(reader.steps_at(run.key, [path])), None)
     if row is None:
         return None
@@ -96,7 +99,7 @@ def tree_of(
         queues={queue.name: queue for queue in queues_of(reader, now=now)},
         steps_at=lambda paths: reader.steps_at(run.key, paths),
         locks=reader.locks,
-        working=any(worker.alive for worker in workers_of(reader)) if working is None else working,
+        workers=None if working else [worker for worker in workers_of(reader) if worker.alive],
     )
     return Builder(RunGraph(reader, plans, run), around).view(row, most)
 
