@@ -21,7 +21,7 @@ from .lookup import Bench
 from .outcome import Failed, Outcome, Succeeded
 from .ports import CancelToken
 from .rows import EventRow, StepRow
-from .worker import Cycle, Ended, Settings, kinds_taken, tell
+from .worker import Cycle, Ended, Settings, tell
 
 
 class Reading:
@@ -69,11 +69,7 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
             slots = settings.slots - cycle.processed
             wanted = Wanted(
                 worker=name, slots=slots, until=bench.clock.steady() + settings.lease, queues=settings.queues,
-<<<<<<< HEAD
-                kinds=kinds_taken(bench, settings), runs=settings.runs, taken=taken,
-=======
                 kinds=kinds, runs=settings.runs, taken=taken,
->>>>>>> main
             )  # fmt: skip
             steps = lease(work, wanted).steps
         if not steps:

@@ -71,21 +71,9 @@ class Settings:
     #: Milliseconds between looks at what others have committed, at most.
     poll: int = 250
     queues: Collection[str] | None = None
-    #: Only these kinds; None is all that it knows, see ``kinds_taken``.
     kinds: Collection[str] | None = None
     #: Only these runs, by key, as they stand in the collection at each turn; None is all.
     runs: Collection[int] | None = None
-
-
-def kinds_taken(bench: Bench, settings: Settings) -> Collection[str] | None:
-    """The kinds whose steps a worker takes; None is all.
-
-    A step of a kind that it does not know it leaves for a worker that does. But one that works for certain runs alone takes
-    those too, and they fail (``missing_kind``): nobody else may ever come.
-    """
-    if settings.kinds is not None or settings.runs is not None:
-        return settings.kinds
-    return tuple(bench.plugins.executors)
 
 
 @dataclass
@@ -367,11 +355,7 @@ class Worker:
             work,
             Wanted(
                 worker=self.name, slots=self.settings.slots - len(self._busy), until=steady + self.settings.lease,
-<<<<<<< HEAD
-                turn=self._turn, queues=self.settings.queues, kinds=kinds_taken(self.bench, self.settings),
-=======
                 turn=self._turn, queues=self.settings.queues, kinds=self._kinds(),
->>>>>>> main
                 runs=self.settings.runs,
             ),
         )  # fmt: skip

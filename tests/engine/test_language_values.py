@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from yamlflow.executors import executor
-
 from .stage import Stage, staged
 
 SECRET = "s3cret-t0ken-value"
@@ -355,27 +353,9 @@ def test_an_input_that_does_not_fit_its_kind_fails_before_execution(stage: Stage
     assert (stage.error("a")["code"], stage.error("b")["code"]) == ("bad_input", "bad_input")
 
 
-def test_a_kind_that_no_plugin_supplies_fails_the_step_of_a_run_that_one_process_works_on() -> None:
-    runs: set[int] = set()
-    with staged(runs=runs) as stage:
-        runs.add(stage.start("steps: {a: {kind: nobody/knows, retry: {max_attempts: 3}}}").key)
-        assert stage.finish() == "failed"
-        assert stage.error("a")["code"] == "missing_kind"
-
-
-def test_a_step_of_a_kind_that_a_worker_does_not_know_is_left_for_one_that_does(stage: Stage) -> None:
-    stage.start("steps: {a: {kind: known/elsewhere}, b: {kind: ok}}")
-    stage.runtime.run_until_idle()
-    row = stage.row("a")
-    assert (row.status, row.attempt, row.epoch, stage.status("b")) == ("ready", 0, 0, "succeeded")
-
-    @executor("known/elsewhere")
-    def known() -> int:
-        return 7
-
-    stage.runtime.register(known)
-    assert stage.finish() == "succeeded"
-    assert stage.result("a") == 7
+def test_a_kind_that_no_plugin_supplies_fails_the_step(stage: Stage) -> None:
+    assert stage.play("steps: {a: {kind: nobody/knows, retry: {max_attempts: 3}}}") == "failed"
+    assert stage.error("a")["code"] == "missing_kind"
 
 
 def test_records_reach_the_projection_with_their_step_or_not_at_all(stage: Stage) -> None:

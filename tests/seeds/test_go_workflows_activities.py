@@ -246,22 +246,6 @@ def test_an_error_is_handled_by_what_comes_after_it(stage: Stage) -> None:
     assert stage.result("pay@on_failure/other") == "because declined"
 
 
-def test_a_kind_that_no_worker_knows_parks_its_step_and_kills_no_run(stage: Stage) -> None:
-    """There the run of a workflow that is not registered fails for good (6.6)."""
-    stage.start("kinds: {}\nsteps: {a: {kind: shop/price, with: {item: lamp}}, b: {kind: ok}}")
-    stage.runtime.run_until_idle()
-    assert (stage.run().status, stage.status("a"), stage.status("b")) == ("running", "ready", "succeeded")
-    assert stage.row("a").attempt == 0
-
-    @executor("shop/price")
-    def price(item: str) -> int:
-        return len(item)
-
-    stage.runtime.register(price)
-    assert stage.finish() == "succeeded"
-    assert stage.result("a") == 4
-
-
 # -- timers --------------------------------------------------------------------------------------------------------
 
 

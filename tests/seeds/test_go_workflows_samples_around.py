@@ -44,7 +44,23 @@ def test_sample_context_propagation(one: Package) -> None:
 
     with sample() as rt:
         rt.register(sees)
-        steps = {"a": {"kind": "shift", "with": {"z": "${{ inputs.z }}"}}}
+        run = rt.start(one, context={"tenant": "acme"})
+        rt.run_until_idle()
+        assert (rt.result(run.id, "say"), rt.result(run.id, "see")) == ("hello acme", "acme")
+
+
+def test_sample_converter() -> None:
+    @executor("shift")
+    def shift(input: dict) -> complex:  # type: ignore[type-arg]
+        shifted: complex = input["z"] + 1j
+        return shifted
+
+    numbers = Serializer(
+        "complex", complex, to_json=lambda z: [z.real, z.imag], from_json=lambda parts: complex(*parts)
+    )
+    steps = {"a": {"kind": "shift", "with": {"z": "${{ inputs.z }}"}}}
+    with sample(serializers=[numbers]) as rt:
+        rt.register(shift)
         run = rt.start(Package("p", inputs={"z": {}}, steps=steps), {"z": 2 + 3j})
         rt.run_once()
         assert rt.result(run.id, "a") == 2 + 4j

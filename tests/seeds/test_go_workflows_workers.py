@@ -226,7 +226,9 @@ def test_a_step_whose_kind_only_another_worker_knows_is_left_to_that_worker(tmp_
             return row.status
 
         here.run_workers(lambda: status("b") == "succeeded")
-        assert status("a") == "ready"
+        row = here.step(run.id, "a")
+        assert row is not None
+        assert (row.status, row.attempt) == ("ready", 0), "whether or not anybody knows it yet"
         other.run_workers(lambda: status("a") == "succeeded")
         assert here.result(run.id, "a") == "done there"
 

@@ -394,19 +394,12 @@ def test_a_dedup_key_makes_two_steps_one(rt: Runtime) -> None:
     assert (rt.result(run, "a"), rt.result(run, "b")) == ({"x": 1}, {"x": 1})
 
 
-def test_a_step_of_an_unknown_kind_waits_for_a_worker_that_knows_it(rt: Runtime) -> None:
-    """There it is a permanent failure, whoever else may know it."""
-    run = started(rt, steps("a", kind="late/comer"))
-    assert rt.run_until_idle().processed == 0
-    assert status(rt, run, "a") == "ready"
-
-    @executor("late/comer")
-    def late() -> str:
-        return "here"
-
-    rt.register(late)
-    rt.run_once()
-    assert rt.result(run, "a") == "here"
+def test_an_unknown_kind_is_a_permanent_failure(rt: Runtime) -> None:
+    run = started(rt, steps("a", kind="no/such", retry=RetryPolicy(max_attempts=5)))
+    rt.run_until_idle()
+    error = rt.error(run, "a")
+    assert error is not None
+    assert error.code == "missing_kind"
 
 
 def test_an_unknown_run_or_result_reads_as_none(rt: Runtime) -> None:
