@@ -14,6 +14,7 @@ from yamlflow import (
     FileArtifacts,
     Package,
     RunBuilder,
+    Serializer,
     StepContext,
     executor,
 )
