@@ -38,11 +38,11 @@ def approve(
     """Say yes, or with --reject no, to a step of kind `approval`. The same answer twice is harmless, another one is
     refused. STEP may be left out when one step of the run asks.
     """
-    from .opening import find_run, project_of, working
+    from .opening import find_newest, project_of, working
     from .run import who
 
     with working(ctx, project_of(ctx)) as runtime:
-        run = find_run(runtime.store, run_id)
+        run = find_newest(runtime.store, run_id)
         row = asking(runtime, run, step)
         fresh = runtime.approve(
             run.id, row.path, approved=not reject, by=by or who(), comment=comment, form=filled(row, form, pairs)
@@ -55,12 +55,10 @@ def approve(
 def asking(runtime: Runtime, run: RunRow, step: str) -> StepRow:
     """The step that is meant. ``UnknownName`` when it is not told, and there is none or more than one."""
     from ..errors import UnknownName
+    from .opening import find_step
 
     if step:
-        found = runtime.step(run.id, step)
-        if found is None:
-            raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
-        return found
+        return find_step(runtime.store, run, step)
     waiting = [row for row in runtime.store.tree(run.key) if row.awaits == "approval"]
     if len(waiting) == 1:
         return waiting[0]

@@ -32,12 +32,13 @@ def cancel(ctx: click.Context, run_id: str, step: str, reason: str, force: bool)
     `finally` still run, unless it is forced. The run ends `canceled`, or `failed` when a step had failed before and
     nothing handled it. A run that has ended already is left as it is. The exit status is 0 in each of these cases.
     """
-    from .opening import find_run, hint, lives_elsewhere, project_of, working
+    from .opening import find_newest, find_step, hint, lives_elsewhere, project_of, working
     from .run import who
 
     project = project_of(ctx)
     with working(ctx, project) as runtime:
-        run = find_run(runtime.store, run_id)
+        run = find_newest(runtime.store, run_id)
+        find_step(runtime.store, run, step)
         canceled = runtime.cancel(run.id, step, reason=reason, by=who(), force=force)
         after = runtime.store.run_at(run.key) or run
         elsewhere = lives_elsewhere(runtime.store, run)

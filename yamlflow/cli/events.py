@@ -60,12 +60,12 @@ def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | Non
 
 def check_step(store: Store, run: RunRow, step: str | None, *, later: bool) -> None:
     """``UnknownName`` for a step that the run never had; where it may come ``later`` that is only said."""
-    from ..errors import UnknownName
+    from .opening import find_step
 
     if not step or store.steps_at(run.key, [step]) or store.events(run.key, step=step, limit=1):
         return
     if not later:
-        raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
+        find_step(store, run, step)
     click.echo(f'run "{run.id}" has no step "{step}" yet', err=True)
 
 

@@ -41,13 +41,11 @@ def logs(
     its step and attempt, on stdout like the logs themselves; one alone is printed as it was written.
     """
     from ..clock import wait
-    from ..errors import UnknownName
-    from .opening import looking
+    from .opening import find_step, looking
 
     with looking(ctx) as archive:
         run = archive.run(run_id)
-        if step and not archive.store.steps_at(run.key, [step]):
-            raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
+        find_step(archive.store, run, step or "")
         if attempt is not None and not follow:
             check_attempt(archive, run, step, attempt)
         reading = Reading(archive, run, step, attempt, headed=follow and step is None)

@@ -17,9 +17,13 @@ from .common import flags_of
 if TYPE_CHECKING:
     from ..packages import Loaded, Plans
     from ..plugins import Plugins
-    from ..rows import EventRow, RunRow
+    from ..rows import EventRow, RunRow, StepRow
     from ..runtime import Runtime
     from ..store.base import Store
+
+
+#: Steps of one group among which the one that may be meant is looked for.
+MOST_SUGGESTED = 200
 
 
 def project_of(ctx: click.Context, start: Path | None = None) -> Project:
@@ -65,6 +69,43 @@ def find_run(store: Store, given: str) -> RunRow:
         return found
     known = [run.id for run in store.runs(RunFilter(limit=200))]
     raise UnknownName(f'there is no run "{given}" in {store.url}. {run_remedy(given, known)}')
+
+
+def find_newest(store: Store, given: str) -> RunRow:
+    """A run that something is to be done with: its newest execution, to which one that continued leads.
+
+    ``UnknownName``; ``NotAllowed`` for an execution that others followed for reasons of their own.
+    """
+    from ..errors import NotAllowed
+
+    found = find_run(store, given)
+    newest = store.find_run(found.id)
+    if newest is None or newest.key == found.key or found.status == "continued":
+        return newest or found
+    name = name_of(store, found)
+    raise NotAllowed(f'run "{name}" has ended ({found.status}), and is not the newest: `{found.id}` names that one')
+
+
+def find_step(store: Store, run: RunRow, path: str) -> StepRow:
+    """A step of a run as somebody names it; nothing is the run's root. ``UnknownName``, with what may be meant."""
+    found = next(iter(store.steps_at(run.key, [path])), None)
+    if found is None:
+        raise UnknownName(f'run "{run.id}" has no step "{path}". {step_remedy(store, run, path)}')
+    return found
+
+
+def step_remedy(store: Store, run: RunRow, path: str) -> str:
+    """Which step may have been meant: one beside it, or the one that is there with another ending."""
+    from ..errors import did_you_mean
+    from ..plan import parent_path
+
+    known: list[str] = []
+    above = parent_path(path)
+    while above is not None:
+        for row in store.steps_at(run.key, [above]):
+            known += [child.path for child in store.children(run.key, row.path, row.id, limit=MOST_SUGGESTED)]
+        above = parent_path(above)
+    return did_you_mean(path, known) or f"`yamlflow show {run.id}` lists them."
 
 
 def name_of(store: Store, run: RunRow) -> str:

@@ -43,7 +43,7 @@ def unpause(ctx: click.Context, run_id: str | None, queue: str | None) -> int:
 
 def hold(ctx: click.Context, run_id: str | None, queue: str | None, *, paused: bool) -> int:
     """Pause or unpause exactly one thing."""
-    from .opening import find_run, project_of, working
+    from .opening import find_newest, project_of, working
     from .run import who
 
     if (run_id is None) == (queue is None):
@@ -54,7 +54,7 @@ def hold(ctx: click.Context, run_id: str | None, queue: str | None, *, paused: b
             hold_queue(runtime, queue, paused=paused)
             click.echo(f"queue {queue} is {word}")
         else:
-            run = find_run(runtime.store, str(run_id))
+            run = find_newest(runtime.store, str(run_id))
             runtime.pause(run.id, paused=paused, by=who())
             click.echo(f"run {run.id} is {word}")
     return 0

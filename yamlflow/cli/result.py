@@ -34,16 +34,13 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
     Of a fan-out that is the list of its children's results. Where nothing succeeded there is no result: `null` is
     printed, why goes to stderr, and the exit status is 1 (3 when it was canceled).
     """
-    from ..errors import UnknownName
-    from .opening import looking
+    from .opening import find_step, looking
     from .texts import as_json as written
     from .texts import as_yaml
 
     with looking(ctx) as archive:
         run = archive.run(run_id)
-        row = next(iter(archive.store.steps_at(run.key, [step])), None)
-        if row is None:
-            raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
+        row = find_step(archive.store, run, step)
         value = result_of(archive, run, row)
     click.echo(as_yaml(value) if yaml else written(value))
     if row.status == "succeeded":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .common import command, json_option
+
+if TYPE_CHECKING:
+    from ..rows import RunRow
+    from ..store.base import Store
 
 
 @command(
@@ -35,27 +41,47 @@ def retry(
 ) -> int:
     """Reopen a failed or canceled run: what failed or was canceled in it begins anew, with fresh attempts.
 
-    Steps that succeeded stay as they are. When a worker is running it goes on with the run; otherwise this command
-    works on it in the foreground until it has ended, as `resume` does. STEP is a step's path as `yamlflow show` prints
-    it.
+    Steps that succeeded stay as they are. A run above that failed because of this one goes on with it. When a worker is
+    running it does the work; otherwise this command works in the foreground until the run has ended, as `resume` does.
+    STEP is a step's path as `yamlflow show` prints it.
     """
-    from .opening import find_run, hint, lives_elsewhere, project_of, working
+    from .opening import find_newest, find_step, hint, lives_elsewhere, project_of, working
     from .resume import go_on
     from .run import who
     from .texts import as_json as written
 
     project = project_of(ctx)
     with working(ctx, project) as runtime:
-        run = find_run(runtime.store, run_id)
+        run = find_newest(runtime.store, run_id)
+        find_step(runtime.store, run, step)
         paths = runtime.retry(run.id, step, by=who())
-        elsewhere = lives_elsewhere(runtime.store, run)
+        above = waiting_runs(runtime.store, run)
+        last = above[-1] if above else run
+        elsewhere = lives_elsewhere(runtime.store, last)
     if not quiet:
         count = "1 step begins" if len(paths) == 1 else f"{len(paths)} steps begin"
         click.echo(f"run {run.id}: {count} anew", err=True)
+        for one in above:
+            click.echo(f"run {one.id} goes on with it", err=True)
     if here or not (elsewhere or detach):
-        return go_on(ctx, project, run.id, workers=workers, quiet=quiet, as_json=as_json)
+        return go_on(ctx, project, last.id, workers=workers, quiet=quiet, as_json=as_json)
     if as_json:
-        click.echo(written({"run": run.id, "steps": paths}))
+        click.echo(written({"run": run.id, "steps": paths, "above": [one.id for one in above]}))
     if not elsewhere:
-        click.echo(f"no worker is running; go on with: {hint(project, f'resume {run.id}')}", err=True)
+        click.echo(f"no worker is running; go on with: {hint(project, f'resume {last.id}')}", err=True)
     return 0
+
+
+def waiting_runs(store: Store, run: RunRow) -> list[RunRow]:
+    """The runs above one that wait for it, the nearest first."""
+    from ..lifecycle import is_over
+
+    found: list[RunRow] = []
+    while run.parent is not None:
+        step = store.step(run.parent)
+        above = None if step is None or is_over(step) else store.run_at(step.run)
+        if above is None or above.ended_at is not None:
+            break
+        found.append(above)
+        run = above
+    return found

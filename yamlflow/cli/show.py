@@ -50,9 +50,8 @@ def show(
     for an expression may use their filters. What cannot be rendered any more is said.
     """
     from ..clock import SystemClock
-    from ..errors import UnknownName
     from ..views.steps import tree_of
-    from .opening import looking
+    from .opening import find_step, looking
 
     if attempt is not None and not step:
         raise click.UsageError("--attempt is of a step: name one.", ctx)
@@ -63,9 +62,9 @@ def show(
         run = archive.run(run_id)
         if family:
             return show_family(archive, run, children, as_json=as_json)
+        find_step(archive.store, run, step)
         tree = tree_of(archive.store, archive.plans, run, now=now, path=step, most=children)
-        if tree is None:
-            raise UnknownName(f'run "{run.id}" has no step "{step}". `yamlflow show {run.id}` lists them.')
+        assert tree is not None
         if step:
             from .show_step import show_step
 

@@ -40,7 +40,7 @@ def signal(
     A run that has ended takes none, and data that does not fit the schema of the run's package is refused; nothing is
     kept then.
     """
-    from .opening import find_run, project_of, working
+    from .opening import find_newest, project_of, working
     from .run import who
 
     if data is not None and data_file is not None:
@@ -53,7 +53,7 @@ def signal(
             run = start(runtime, project, package, run_id, name, read(data, data_file, None), pairs, key)
             click.echo(f"signal {name} was sent to run {run.id}")
             return 0
-        run = find_run(runtime.store, run_id)
+        run = find_newest(runtime.store, run_id)
         schema = runtime.plans(run.digest).package.signals.get(name)
         fresh = runtime.signal(run.id, name, read(data, data_file, schema), sender=who(), key=key)
     click.echo(f"signal {name} was sent to run {run.id}" if fresh else f"run {run.id} has had a signal of that key")

@@ -20,7 +20,7 @@ from ..plan import Plan
 from ..rows import RunRow, SignalRow, StepRow
 from .decisions import Renewed, Sent, Spawned, Timed
 from .ends import CONTINUED, cancel_children, cancel_tree, end, skip
-from .runs import Parent, fail_waiting, place_above, start
+from .runs import Parent, fail_waiting, place_above, start, tell_parent
 from .starts import Start
 from .work import Work
 
@@ -273,7 +273,8 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
         )
         return Error(code="concurrency", message=message)
     try:
-        child, fresh = start(work, wanted, parent)
+        own = rejoined(work, row, wanted.run_id)
+        child, fresh = (own, True) if own is not None else start(work, wanted, parent)
     except RunExists as taken:
         return Error(code="run_exists", message=str(taken))
     except StartRefused as full:
@@ -292,7 +293,25 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
         return None
     row = work.put(parked(work, row, "child", None, outcome.deadline)._replace(wait=json.dumps(wait)))
     work.event(row.run, "step.waiting", row.path, told(row, {"run": child.id, "execution": child.execution}))
+    if child.ended_at is not None:
+        root = work.at(child.key, "")
+        assert root is not None
+        tell_parent(work, child, root)
     return None
+
+
+def rejoined(work: Work, row: StepRow, run_id: str) -> RunRow | None:
+    """The run that this very step has started before and that goes on, or that an operator's retry let it wait for again.
+
+    None where there is none: it is to be started.
+    """
+    known = work.tx.find_run(run_id)
+    if known is None or known.parent != row.id:
+        return None
+    if known.ended_at is not None:
+        return known if json.loads(row.wait or "{}").get("rejoin") == known.key else None
+    root = work.at(known.key, "")
+    return None if root is None or root.cancel is not None else work.run(known.key)
 
 
 def was_its_own(work: Work, row: StepRow, run_id: str) -> bool:

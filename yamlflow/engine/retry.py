@@ -3,17 +3,22 @@
 The groups around a reopened step are open again: their handlers, should they end again, run again. Steps that ended for
 reasons of their own stay as they are. What such a group undid runs anew from its beginning, in the groups around it up to
 that one. Counters are counted afresh here, once, for the groups that were reopened.
+
+A run is to the step that started it what a group is to its own: where that step failed because of this run it waits for it
+again, and the runs above are open again. Where the failure was handled there, they stay as they ended.
 """
 
 from __future__ import annotations
 
+import json
+
 from .. import lifecycle
-from ..errors import NotAllowed, UnknownName
+from ..errors import NotAllowed, StartRefused, UnknownName
 from ..lifecycle import is_over, moved
 from ..plan import UNDO, Node, child_path, keyed_path
 from ..rows import RunRow, StepRow, terms_of, with_terms
 from .begin import literal_timeout, make_due
-from .ends import skip
+from .ends import child_key, skip
 from .follow import close, fill_places, handler_name
 from .runs import refuse_if_full
 from .work import Work
@@ -49,7 +54,24 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
         if row.parent is None or row.parent not in reopened or row.id == target.id or row in undone:
             work.event(run.key, "step.reopened", row.path, {"by": by})
     work.event(run.key, "run.retried", None, {"step": path or None, "by": by})
+    rejoin(work, run, by)
     return sorted(row.path for row in reopened.values() if not row.children)
+
+
+def rejoin(work: Work, run: RunRow, by: str) -> None:
+    """Let the step of another run that failed because of this one wait for it again; see ``messages.spawn``."""
+    step = None if run.parent is None else work.find(run.parent)
+    if step is None or step.status != "failed" or child_key(step) != run.key:
+        return
+    above = work.run(step.run)
+    if above.status not in ("failed", "running") or work.node(step).step.continue_on_error:
+        return
+    try:
+        retry(work, above, step.path, by=by)
+    except (NotAllowed, StartRefused):
+        # It ends just now, is removed, or its place is taken: the child goes on by itself.
+        return
+    work.put(work.step(step.id)._replace(wait=json.dumps({"rejoin": run.key})))
 
 
 def mark(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
