@@ -306,6 +306,18 @@ def test_continued_runs_have_a_time_of_their_own(make: Make, clock: FakeClock) -
     assert [row.execution for row in runtime.list(id="r").runs] == [2]
 
 
+def test_whoever_waits_for_a_run_whose_last_execution_is_gone_gets_what_is_left(make: Make, clock: FakeClock) -> None:
+    runtime = make()
+    again = "steps: [{kind: continue_as_new, if: inputs.n < 1, with: {inputs: {n: 1}}}]"
+    one = package(
+        f"yamlflow: 1\nname: kept\nretention: {{finished: 0s}}\ninputs: {{n: {{type: integer, default: 0}}}}\n{again}\n"
+    )
+    ended(runtime, one, "r")
+    runtime.apply_retention()
+    left = runtime.wait("r", timeout=10)
+    assert (left.execution, left.status) == (1, "continued")
+
+
 def test_the_sweep_looks_once_a_minute_and_takes_a_batch(
     make: Make, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,4 +412,4 @@ def test_statistics_count_runs_calls_and_workers(make: Make, clock: FakeClock) -
     assert json.loads(json.dumps(counted.to_json()))["queues"]["q/one"]["ready"] == counted.queues["q/one"].ready
     runtime.run_until_idle()
     after = runtime.statistics()
-    assert (sum(one.waiting for one in after.queues.values()), after.oldest_ready_age) == (1, None)
+    assert (after.waiting, after.queues, after.oldest_ready_age) == (1, {}, None)

@@ -209,9 +209,12 @@ def _digest(stream: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def component(text: str) -> str:
-    """A name as one component of a path: percent-encoded, so no two names meet, and never ``.`` or ``..``."""
-    encoded = quote(text, safe="")
+def component(text: str, safe: str = "") -> str:
+    """A name as one component of a path: percent-encoded, so no two names meet, and never ``.`` or ``..``.
+
+    One too long for a file system is cut, with a digest in place of the rest.
+    """
+    encoded = quote(text, safe=safe)
     if not encoded.strip("."):
         encoded = encoded.replace(".", "%2E") or "%"
     if encoded.startswith("."):

@@ -222,7 +222,8 @@ class Client(Results, Keeping):
     def wait(self, run_id: str, timeout: float | None = None) -> RunRow:
         """Block until a run has ended, its successors included; ``timeout`` in seconds. ``UnknownName``, ``TimeoutError``.
 
-        Somebody has to work on it meanwhile: a worker in another thread or process.
+        Of a run whose last execution was removed it gives what is left, the newest that continued. Somebody has to work
+        on it meanwhile: a worker in another thread or process.
         """
         deadline = None if timeout is None else self.clock.steady() + round(timeout * 1000)
         pause = 2
@@ -231,7 +232,8 @@ class Client(Results, Keeping):
             run = self.store.find_run(run_id)
             if run is None:
                 raise UnknownName(f'there is no run "{run_id}"')
-            if run.ended_at is not None and run.status != "continued":
+            # One that continues ends in the transaction that stores its successor.
+            if run.ended_at is not None:
                 return run
             while self.store.version() == seen:
                 left = None if deadline is None else deadline - self.clock.steady()

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from .clock import boot_id
 from .outcome import Json
+from .plan import ENGINE_QUEUE
 from .scheduler import is_dead
 from .store.base import Store
 
@@ -21,7 +22,7 @@ class QueueCounts:
     #: They wait for a moment: a retry's delay, a start that is put off.
     delayed: int = 0
     running: int = 0
-    #: They wait for something outside (time, a signal, a child run) and hold no place.
+    #: Their executor waits for something outside; they hold no place.
     waiting: int = 0
 
 
@@ -33,6 +34,8 @@ class Statistics:
     runs: Mapping[str, int]
     #: Queues that hold a call.
     queues: Mapping[str, QueueCounts]
+    #: Calls of all queues and of none that wait for something outside: time, a signal, an answer, a child run.
+    waiting: int
     #: Worker processes that live, as far as this machine can tell.
     workers: int
     #: Milliseconds for which the call has waited that became ready first; None when none is ready.
@@ -49,6 +52,7 @@ class Statistics:
             "active": self.active,
             "runs": dict(self.runs),
             "queues": {name: asdict(one) for name, one in self.queues.items()},
+            "waiting": self.waiting,
             "workers": self.workers,
             "oldest_ready_age_ms": self.oldest_ready_age,
         }
@@ -63,7 +67,8 @@ def statistics_of(store: Store, *, now: int) -> Statistics:
     host, boot = socket.gethostname(), boot_id()
     return Statistics(
         runs=counts.runs,
-        queues={name: QueueCounts(**words) for name, words in queues.items()},
+        queues={name: QueueCounts(**words) for name, words in queues.items() if name != ENGINE_QUEUE},
+        waiting=sum(words.get("waiting", 0) for words in queues.values()),
         workers=sum(not is_dead(row, host=host, boot=boot) for row in store.workers()),
         oldest_ready_age=None if counts.oldest_ready is None else max(0, now - counts.oldest_ready),
     )

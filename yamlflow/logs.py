@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
+from .artifacts import component
 from .ports import Masking, Stream, StreamMask
 
 
 def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> Path:
     """Where the log of an attempt is kept."""
-    name = quote(path or "(package)", safe="[]@ ,=+")
-    return home / "runs" / quote(run, safe="") / str(execution) / "logs" / f"{name[:200]}.{attempt}.log"
+    name = component(path or "(package)", safe="[]@ ,=+")
+    return run_folder(home, run, execution) / "logs" / f"{name}.{attempt}.log"
+
+
+def run_folder(home: Path, run: str, execution: int) -> Path:
+    """Where what a run writes is kept: its logs, and what its steps leave in its scratch folder."""
+    return home / "runs" / component(run) / str(execution)
 
 
 class FileLog:

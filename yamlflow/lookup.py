@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from .clock import Clock
 from .errors import Permanent
 from .faults import error_of
+from .logs import run_folder
 from .outcome import Error, Json
 from .packages import Plans
 from .plan import Layer, Node, ancestors, parent_path, shape
@@ -74,7 +74,7 @@ class Bench:
         if known is None:
             if len(self._scratch) > 1000:
                 self._scratch.clear()
-            known = self._scratch[run.key] = self.home / "runs" / quote(run.id, safe="") / str(run.execution) / "work"
+            known = self._scratch[run.key] = run_folder(self.home, run.id, run.execution) / "work"
         return known
 
     def passed(self, names: tuple[str, ...]) -> dict[str, str]:

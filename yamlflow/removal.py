@@ -18,7 +18,7 @@ from typing import Protocol
 
 from .clock import MINUTE, Clock
 from .errors import NotAllowed
-from .logs import log_file
+from .logs import run_folder
 from .packages import Plans
 from .ports import ArtifactStore
 from .rows import RunRow
@@ -82,7 +82,7 @@ class Remover:
                 gone = tx.run(run.key) is None or tx.remove_run(run.key, limit=ROWS)
 
     def _remove_files(self, run: RunRow) -> None:
-        folder = log_file(self._home, run.id, run.execution, "", 0).parent.parent
+        folder = run_folder(self._home, run.id, run.execution)
         remove_folder(folder)
         self._artifacts.remove_run(f"{run.id}/{run.execution}")
         try:

@@ -255,6 +255,19 @@ def test_logs_of_several_steps_stand_under_their_names_on_stdout(cli: Cli, write
     assert (alone.out, alone.err) == ("three\n", "── b\n")
 
 
+def test_names_too_long_for_a_file_are_kept_apart(cli: Cli, write: Write) -> None:
+    write(
+        "long.yaml",
+        "yamlflow: 1\nname: long\nsteps:\n  say:\n    for_each: {items: [one, two], key: \"${{ 'k' * 300 ~ item }}\"}\n"
+        '    run: [echo, "${{ item }}"]\n',
+    )
+    run_id = "é" * 200
+    assert cli("run", "long.yaml", "-q", "--run-id", run_id).status == 0
+    assert [cli("logs", run_id, f"say[{'k' * 300}{item}]").out for item in ("one", "two")] == ["one\n", "two\n"]
+    assert cli("logs", run_id, f"say[{'k' * 300}two]").err == f"── say[{'k' * 300}two]\n"
+    assert cli("prune", run_id).status == 0
+
+
 def test_each_attempt_has_a_log_of_its_own_under_its_number(cli: Cli, write: Write) -> None:
     write("flaky.yaml", FLAKY.replace("needs: first\n", "needs: first\n        retry: {max_attempts: 2, delay: 1ms}\n"))
     cli("run", "flaky.yaml", "--run-id", "f1", "-q")

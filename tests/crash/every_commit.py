@@ -12,9 +12,10 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -23,19 +24,35 @@ import jsonschema  # noqa: F401  (so that no process has to import what all of t
 import sqlite_utils  # noqa: F401
 
 from yamlflow import document
+from yamlflow.building import Package, RunBuilder
+from yamlflow.context import StepContext
 from yamlflow.errors import NotAllowed
+from yamlflow.executors import executor
 from yamlflow.packages import loaded
 from yamlflow.plugins import load
 from yamlflow.runtime import Runtime
 from yamlflow.store.base import RunFilter
 from yamlflow.store.sqlite import SqliteStore, SqliteTransaction
-from yamlflow.testing import FakeClock
+from yamlflow.testing import T0, FakeClock
 
 #: The word before which, or after which, the process dies.
 WHEN = ("before", "after")
 HOUR = 3_600_000
 #: When a sleep woke depends on when its process was killed.
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+#: What else there is at the end, besides what runs tell of themselves.
+TABLES = {
+    "locks": "select name from locks union all select name from lock_waits",
+    "cache": "select package, step, key, result, run_id, execution from cache",
+    "removals": "select run from removals",
+    "schedules": "select package, entry, next_at, last_at, last_run from schedules",
+    "nobody's": """
+        select 'steps' from steps where run not in (select key from runs)
+        union all select 'events' from events where run not in (select key from runs)
+        union all select 'signals' from signals where run not in (select key from runs)
+    """,
+}
 
 
 class Mortal(SqliteStore):
@@ -103,7 +120,14 @@ class Play:
             steps = {row.path: [row.status, MOMENT.sub("then", row.result or ""), row.attempt] for row in rows}
             signals = [[one.name, one.data, one.taken_by is not None] for one in self.runtime.store.signals(run.key)]
             found[f"{run.id}@{run.execution}"] = [run.status, run.inputs, steps, signals]
+        found["tables"] = {table: self.rows(sql) for table, sql in TABLES.items()}
+        found["files"] = sorted(path.name for path in (self.runtime.home / "runs").glob("*"))
         return found
+
+    def rows(self, sql: str) -> list[Any]:
+        """What a table holds at the end."""
+        with closing(sqlite3.connect(self.runtime.home / "y.db")) as connection:
+            return connection.execute(sql).fetchall()
 
 
 # -- scenes --------------------------------------------------------------------------------------------------------
@@ -217,6 +241,130 @@ def renewing(play: Play) -> None:
 def sending(play: Play) -> None:
     """A step starts the run that it sends a signal to."""
     play.start("main", "r")
+
+
+@scene(
+    main="""
+    steps:
+      first: {kind: set, with: {value: 1}, undo: {kind: set, with: {value: "${{ result }}"}}}
+      call: {needs: first, kind: workflow, with: {package: child}, undo: {kind: sleep, with: {for: 5s}}}
+      inner:
+        needs: call
+        steps:
+          - {kind: noop, undo: {kind: wait_signal, timeout: 5s, with: {signal: never}}}
+          - {kind: noop, for_each: [1, 2], undo: {steps: [{kind: noop}, {kind: sleep, with: {for: 1s}}]}}
+          - {kind: fail, with: {code: no_luck}}
+    on_failure: [{id: told, kind: set, with: {value: "${{ error.code }}"}}]
+    finally: [{kind: noop}]
+    """,
+    child=CHILD,
+    blocked="""
+    steps:
+      first: {kind: set, with: {value: 1}, undo: {kind: sleep, with: {for: 5s}}}
+      call: {needs: first, kind: workflow, with: {package: stuck}, undo: {kind: noop}}
+    on_cancel: [{kind: noop}]
+    """,
+    stuck="steps: [{kind: noop, undo: {kind: sleep, with: {for: 5s}}}, {kind: wait_signal, with: {signal: never}}]\n",
+)
+def undoing(play: Play) -> None:
+    """What was done is taken back, after a failure and after a cancel: calls, a child, a loop, and one that cannot be."""
+    play.start("main", "r")
+    play.start("blocked", "other")
+    play.work()
+    play.runtime.cancel("other", reason="enough", by="ann")
+
+
+@scene(
+    main="""
+    steps:
+      - {kind: set, for_each: [1, 2, 3], locks: [x, "of ${{ run.id }}"], with: {value: "${{ item }}"}}
+      - {kind: workflow, with: {package: child}}
+      - {kind: fail, with: {code: no_luck}, locks: [x], retry: {max_attempts: 2, delay: 1s}, continue_on_error: true}
+    """,
+    child="steps: {a: {kind: set, locks: [x, y], with: {value: 1}}, b: {kind: set, locks: [y], with: {value: 2}}}\n",
+)
+def locking(play: Play) -> None:
+    """Two runs and their children want the same locks."""
+    play.start("main", "r")
+    play.start("main", "s")
+
+
+@scene(
+    main="""
+    steps:
+      call: {kind: set, cache: {key: same, ttl: 30d}, with: {value: "${{ run.id }}"}}
+      group: {needs: call, cache: {key: same}, steps: [{kind: noop}], outputs: {by: "${{ run.id }}"}}
+      child: {needs: call, kind: workflow, cache: {key: same}, with: {package: child}}
+    """,
+    child=CHILD,
+)
+def caching(play: Play) -> None:
+    """A second run takes what the first one has kept."""
+    play.start("main", "r")
+    play.finish()
+    play.start("main", "s")
+    play.finish()
+
+
+@scene(
+    main="""
+    schedule: [{cron: "0 * * * *", catch_up: all}, {cron: "30 * * * *", catch_up: all, inputs: {n: 1}}]
+    concurrency: {key: k}
+    inputs: {n: {type: integer, default: 0}}
+    steps: [{kind: noop}]
+    """
+)
+def scheduled(play: Play) -> None:
+    """Times that pass while nobody looks, and while somebody does."""
+    play.runtime.schedule("main")
+    for hours in (1, 4):
+        play.pass_time(max(0, T0 + hours * HOUR + 60_000 - play.clock.now()))
+    play.finish()
+
+
+@scene(
+    main="""
+    inputs: {n: {type: integer, default: 0}}
+    steps:
+      say: {kind: log, with: {message: hello}}
+      call: {kind: workflow, with: {package: child, on_parent_close: abandon}}
+      again: {needs: call, if: inputs.n < 1, kind: continue_as_new, with: {inputs: {n: 1}}}
+    """,
+    child="steps: [{kind: log, with: {message: hello}}]\n",
+)
+def removing(play: Play) -> None:
+    """Runs are removed, with their earlier executions; a child stays."""
+    play.start("main", "r")
+    play.finish()
+    play.runtime.remove("r")
+    play.runtime.remover.sweep()
+
+
+def graph(run: RunBuilder, to: int) -> None:
+    """A graph that code builds: calls, a wait, and a renewal."""
+    go = run.step("go", kind="wait_signal", input={"signal": "go"})
+    made = [run.step(f"n{number}", kind="set", input={"value": number}, needs=go) for number in range(to)]
+    every = run.step("all", kind="emit", needs=made)
+    if to:
+        run.step("again", kind="continue_as_new", input={"inputs": {"to": to - 1}}, needs=every)
+
+
+@executor("emit", mode="inline")
+def emit(step: StepContext) -> str:
+    """Emits two steps."""
+    step.emit("one", kind="set", with_={"value": 1})
+    step.emit("two", kind="sleep", with_={"for": "5s"}, needs=["one"])
+    return "emitted"
+
+
+@scene()
+def built(play: Play) -> None:
+    """Packages whose graph is built in Python, for every execution anew."""
+    play.runtime.register(emit)
+    play.runtime.register(Package("built", entrypoint=graph))
+    play.start("built", "r", inputs={"to": 2})
+    for number in range(3):
+        play.signal("r", "go", number, f"r{number}")
 
 
 # -- killing -------------------------------------------------------------------------------------------------------

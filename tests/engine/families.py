@@ -1,4 +1,5 @@
-"""Random families of runs: children, signals, answers, renewals and places, under a driver that plays everybody.
+"""Random families of runs: children, signals, answers, renewals, places, undo, locks, kept results, emitted steps and
+removals, under a driver that plays everybody.
 
 ``check`` states what must hold between any two transactions, over all runs of the store; it shares no code with the
 engine's rules.
@@ -8,20 +9,24 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 from yamlflow import document
+from yamlflow.context import StepContext
 from yamlflow.deciding import decide
 from yamlflow.engine.commands import report
 from yamlflow.engine.follow import settle
 from yamlflow.engine.leasing import Wanted, lease
 from yamlflow.errors import NotAllowed, RunExists
+from yamlflow.executors import executor
 from yamlflow.once import execute_here
 from yamlflow.outcome import Error, Failed
 from yamlflow.packages import loaded
 from yamlflow.plugins import load
-from yamlflow.rows import RunRow, StepRow
+from yamlflow.rows import RunRow, StepRow, terms_of
 from yamlflow.runtime import Runtime
 from yamlflow.scheduler import tick
 from yamlflow.store.base import RunFilter
@@ -29,7 +34,11 @@ from yamlflow.testing import FakeClock
 
 TERMINAL = {"succeeded", "failed", "skipped", "canceled"}
 NAMES = ("go", "stop")
+LOCKS = [["x"], ["y"], ["x", "y"]]
+QUEUES = ("default", "signals")
 PACKAGES = 3
+#: Tables whose rows belong to a run, with the column that says to which.
+OF_RUNS = {"steps": "run", "events": "run", "signals": "run", "artifacts": "run", "locks": "run", "removals": "run"}
 
 
 def random_package(rnd: random.Random, number: int) -> dict[str, Any]:
@@ -49,7 +58,8 @@ def random_package(rnd: random.Random, number: int) -> dict[str, Any]:
             package[handler] = [rnd.choice([{"kind": "noop"}, {"kind": "sleep", "with": {"for": "3s"}}])]
     if rnd.random() < 0.4:
         policy = rnd.choice(["wait", "skip", "fail", "cancel_oldest"])
-        package["concurrency"] = {"key": "k", "limit": rnd.randint(1, 2), "when_full": policy}
+        key = rnd.choice(["k", "k", "${{ inputs.n }}"])
+        package["concurrency"] = {"key": key, "limit": rnd.randint(1, 2), "when_full": policy}
     return package
 
 
@@ -63,7 +73,7 @@ def random_step(rnd: random.Random, number: int, *, depth: int) -> dict[str, Any
         if rnd.random() < 0.3:
             group["timeout"] = "30s"
         return group
-    kinds = ["noop", "sleep", "wait_signal", "approval", "signal"] + ["workflow"] * 2 * (number < PACKAGES - 1)
+    kinds = ["noop", "sleep", "wait_signal", "approval", "signal", "emit"] + ["workflow"] * 2 * (number < PACKAGES - 1)
     kind = rnd.choice(kinds)
     step: dict[str, Any] = {"kind": kind}
     if kind == "sleep":
@@ -73,12 +83,18 @@ def random_step(rnd: random.Random, number: int, *, depth: int) -> dict[str, Any
     elif kind == "signal":
         step["with"] = {"run": rnd.choice(["${{ run.id }}", "r0", "r1"]), "signal": rnd.choice(NAMES), "data": "x"}
         step["continue_on_error"] = True
+    elif kind == "emit":
+        children = {id: random_emitted(rnd, number) for id in ("one", "two")[: rnd.randint(1, 2)]}
+        step["with"] = {"children": children, "detached": rnd.random() < 0.3}
     elif kind == "workflow":
         step["with"] = {
             "package": f"p{rnd.randint(number + 1, PACKAGES - 1)}",
             "wait": rnd.random() < 0.75,
             "on_parent_close": rnd.choice(["cancel", "abandon"]),
         }
+        if rnd.random() < 0.2:
+            step["if"] = "inputs.n < 2"
+            step["with"] |= {"package": f"p{number}", "inputs": {"n": "${{ inputs.n + 1 }}"}}
         if rnd.random() < 0.2:
             step["for_each"] = [1, 2]
     if kind in ("wait_signal", "approval", "workflow") and rnd.random() < 0.4:
@@ -89,7 +105,41 @@ def random_step(rnd: random.Random, number: int, *, depth: int) -> dict[str, Any
         step["continue_on_error"] = True
     if rnd.random() < 0.1:
         step["shield"] = True
+    if rnd.random() < 0.2:
+        step["undo"] = rnd.choice([
+            {"kind": "noop", "locks": ["x"]},
+            {"kind": "sleep", "with": {"for": "3s"}},
+            {"kind": "wait_signal", "timeout": "5s", "with": {"signal": "go"}},
+            {"kind": "noop", "retry": {"max_attempts": 2, "delay": "2s"}},
+        ])  # fmt: skip
+    if kind in ("noop", "emit", "workflow") and rnd.random() < 0.3:
+        step["locks"] = rnd.choice(LOCKS) if kind != "workflow" else []
+    if kind in ("noop", "workflow") and rnd.random() < 0.15:
+        step["cache"] = {"key": rnd.choice(["same", "${{ run.id }}"]), "ttl": "20s"}
+    if not step.get("locks", True):
+        del step["locks"]
     return step
+
+
+def random_emitted(rnd: random.Random, number: int) -> dict[str, Any]:
+    """A step that another one makes."""
+    step = rnd.choice([
+        {"kind": "noop", "locks": ["y"], "undo": {"kind": "noop"}},
+        {"kind": "wait_signal", "with": {"signal": "stop"}},
+        {"kind": "approval"},
+        {"kind": "workflow", "with": {"package": f"p{PACKAGES - 1}"}} if number < PACKAGES - 1 else {"kind": "noop"},
+        {"steps": [{"kind": "sleep", "with": {"for": "2s"}}], "undo": {"kind": "noop"}},
+    ])  # fmt: skip
+    return dict(step)
+
+
+@executor("emit", schema={}, mode="inline")
+def emit(step: StepContext) -> str:
+    """Emits the ``children`` that it is given."""
+    for key, child in step.raw_input["children"].items():
+        declared = dict(child)
+        step.emit(key, with_=declared.pop("with", None), detached=step.raw_input["detached"], **declared)
+    return "emitted"
 
 
 class Family:
@@ -97,9 +147,11 @@ class Family:
 
     def __init__(self, packages: list[dict[str, Any]]) -> None:
         self.clock = FakeClock()
-        self.runtime = Runtime(clock=self.clock, plugins=load(entry_points=False))
+        self.connection = sqlite3.connect(":memory:", check_same_thread=False)
+        self.runtime = Runtime(self.connection, clock=self.clock, plugins=load(entry_points=False))
         self.store = self.runtime.store
         self.packages = packages
+        self.runtime.register(emit)
         for one in packages:
             self.runtime.register(loaded(document.read(json.dumps(one))))
         self.leases: list[StepRow] = []
@@ -108,6 +160,10 @@ class Family:
         self.sent = 0
         #: An operator may let a run begin anew whose parent has ended.
         self.retried: set[str] = set()
+        #: Runs (id, execution) that were removed.
+        self.removed: set[tuple[str, int]] = set()
+        self.paused: set[str] = set()
+        self.keys: list[tuple[str, str]] = []
 
     def tell(self, text: str) -> None:
         self.story.append(text)
@@ -156,16 +212,20 @@ class Family:
         elif chance < 0.82:
             self.clock.advance(1000 * rnd.choice([1, 3, 10, 40]))
             self.tell("time")
-        elif chance < 0.9:
+        elif chance < 0.89:
             self.signal(rnd)
-        elif chance < 0.93:
+        elif chance < 0.92:
             self.answer(rnd)
-        elif chance < 0.96:
+        elif chance < 0.945:
             self.cancel(rnd)
-        elif chance < 0.97:
+        elif chance < 0.96:
             self.retry(rnd)
-        elif chance < 0.98:
+        elif chance < 0.97:
             self.pause(rnd)
+        elif chance < 0.975:
+            self.pause_queue(rnd)
+        elif chance < 0.985:
+            self.remove(rnd)
         else:
             self.start(rnd)
 
@@ -176,8 +236,12 @@ class Family:
         if live := self.live():
             run, name = rnd.choice(live), rnd.choice(NAMES)
             self.sent += 1
+            key = f"key-{self.sent}"
             self.tell(f"signal {run.id} {name} {self.sent}")
-            self.runtime.signal(run.id, name, self.sent)
+            assert self.runtime.signal(run.id, name, self.sent, key=key)
+            with suppress(NotAllowed):
+                # It may have ended by that, or goes on as its next execution.
+                self.must(not self.runtime.signal(run.id, name, self.sent, key=key), f"{key} came twice")
 
     def answer(self, rnd: random.Random) -> None:
         asking = [(run, row) for run in self.live() for row in self.rows(run) if row.awaits == "approval"]
@@ -199,9 +263,11 @@ class Family:
         ended = [run for run in newest.values() if run.status in ("failed", "canceled")]
         if ended:
             run = rnd.choice(ended)
-            self.tell(f"retry {run.id}")
+            failed = [row.path for row in self.rows(run) if row.status in ("failed", "canceled")]
+            path = "" if rnd.random() < 0.6 else rnd.choice(failed)
+            self.tell(f"retry {run.id} {path or '.'}")
             try:
-                self.runtime.retry(run.id)
+                self.runtime.retry(run.id, path)
                 self.retried.add(run.id)
             except (NotAllowed, RunExists) as wrong:
                 self.tell(f"  {wrong}")
@@ -212,12 +278,32 @@ class Family:
             self.tell(f"pause or resume {run.id}")
             self.runtime.pause(run.id, paused=rnd.random() < 0.5)
 
+    def pause_queue(self, rnd: random.Random) -> None:
+        name = rnd.choice(QUEUES)
+        self.paused ^= {name}
+        self.tell(f"queue {name} {'pauses' if name in self.paused else 'goes on'}")
+        self.runtime.pause_queue(name, paused=name in self.paused)
+
+    def remove(self, rnd: random.Random) -> None:
+        runs = self.runs()
+        live = {run.id for run in runs if run.ended_at is None}
+        if ended := [run for run in runs if run.ended_at is not None]:
+            run = rnd.choice(ended)
+            only = run.execution if run.id in live or rnd.random() < 0.5 else None
+            self.tell(f"remove {run.id}@{only or 'all'}")
+            self.removed |= {
+                (each.id, each.execution) for each in runs if each.id == run.id and only in (None, each.execution)
+            }
+            self.runtime.remove(run.id, execution=only)
+
     def finish(self) -> None:
         """From here on everybody behaves: every run must end."""
         self.tell("-- finish")
         self.leases.clear()
+        for name in self.paused:
+            self.runtime.pause_queue(name, paused=False)
         self.clock.advance(31_000)
-        for _ in range(600):
+        for _ in range(5_000):
             live = self.live()
             if not live:
                 return
@@ -264,6 +350,8 @@ class Family:
         for row in steps.values():
             self.check_step(row, runs)
         self.check_slots(list(runs.values()))
+        self.check_locks(list(steps.values()))
+        self.check_traces(set(runs))
 
     def check_run(self, run: RunRow, runs: dict[int, RunRow], steps: dict[int, StepRow]) -> None:
         own = [row for row in steps.values() if row.run == run.key]
@@ -274,21 +362,28 @@ class Family:
         if run.ended_at is not None:
             self.must(done == len(own), f"run {run.id} has ended, and a step of it is alive")
         successors = [each for each in runs.values() if (each.id, each.execution) == (run.id, run.execution + 1)]
-        self.must(run.status != "continued" or bool(successors), f"run {run.id} continued, and has no successor")
+        gone = (run.id, run.execution + 1) in self.removed
+        self.must(
+            run.status != "continued" or bool(successors) or gone, f"run {run.id} continued, and has no successor"
+        )
         if run.on_parent_close == "cancel" and run.ended_at is None and run.parent_run is not None:
             above = runs[run.parent_run]
             ending = root.phase in ("undo", "handler", "outputs", "finally")
             stops = root.cancel is not None or ending or above.ended_at is None or run.id in self.retried
             self.must(stops, f"run {run.id} goes on without its parent {above.id}")
         unread: dict[str, int] = {}
+        read: dict[int, str] = {}
         for signal in self.store.signals(run.key, limit=10**6):
             if signal.taken_by is None:
                 unread.setdefault(signal.name, signal.seq)
             else:
                 self.must(signal.name not in unread, f"signal {signal.seq} was read before an earlier one")
-                reader = steps[signal.taken_by]
-                if reader.status == "succeeded":
-                    self.must(reader.result == signal.data, f"{reader.path} has {reader.result}, not {signal.data}")
+                # One whose step was undone and begins anew reads another one.
+                read[signal.taken_by] = signal.data
+        for id, text in read.items():
+            reader = steps.get(id)
+            if reader is not None and reader.status == "succeeded":
+                self.must(reader.result == text, f"{reader.path} has {reader.result}, not {text}")
         for row in own:
             if row.awaits and row.awaits.startswith("signal:"):
                 name = row.awaits.removeprefix("signal:")
@@ -302,7 +397,7 @@ class Family:
             self.must(child.parent == row.id, f"{row.path} waits for {child.id}, which is not its own")
 
         key = None if row.wait is None else json.loads(row.wait).get("key")
-        if key is not None and row.status in TERMINAL and row.cancel is None:
+        if key in runs and row.status in TERMINAL and row.cancel is None:
             child = runs[key]
             late = row.status == "failed" and json.loads(row.error or "{}")["code"] == "timeout"
             if late:
@@ -323,6 +418,30 @@ class Family:
             running = sum(run.status == "running" for run in those)
             self.must(running <= limit, f"{running} runs of {slot} go on, and {limit} may")
             self.must(running == limit or running == len(those), f"{slot} has a free place, and a run waits for it")
+
+    def check_locks(self, rows: list[StepRow]) -> None:
+        """Who holds a lock is leased and has all of its own; who waits for one waits for one that somebody holds."""
+        held = {(lock.name, lock.run_id, lock.execution, lock.path) for lock in self.store.locks()}
+        ids = {run.key: (run.id, run.execution) for run in self.runs()}
+        names = {row.id: set(terms_of(row).get("locks") or ()) for row in rows if row.phase == "run"}
+        leased = [row for row in rows if row.status == "running" and row.phase == "run"]
+        wanted = {(name, *ids[row.run], row.path) for row in leased for name in names[row.id]}
+        self.must(held == wanted, f"{held} are held, {wanted} are leased")
+        with self.store.transaction() as tx:
+            free = tx.free_names()
+            waiting = {step for name in [*free, *(name for name, *_ in held)] for step in tx.lock_waiters(name, 1000)}
+        parked = {row.id for row in rows if row.parked == "lock"}
+        self.must(waiting == parked, f"{waiting} wait for locks, {parked} are parked for one")
+        offered = {
+            name for row in rows if row.status == "ready" and row.parked != "lock" for name in names.get(row.id, ())
+        }
+        self.must(offered >= set(free), f"of {free}, which nobody holds, nobody is told")
+
+    def check_traces(self, keys: set[int]) -> None:
+        """No table knows a run that is gone."""
+        for table, column in OF_RUNS.items():
+            found = {key for (key,) in self.connection.execute(f"select distinct {column} from {table}")}
+            self.must(found <= keys, f"{table} tells of runs {found - keys}")
 
     def must(self, holds: bool, what: str) -> None:
         assert holds, self.explain(what)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from yamlflow.asking import child_id
 from yamlflow.engine.messages import MAX_DEPTH
 from yamlflow.rows import RunRow
 
@@ -146,6 +147,28 @@ def test_a_cancel_by_force_ends_parent_and_child_at_once(family: Stage) -> None:
     family.runtime.run_until_idle()
     family.runtime.cancel("run-1", force=True)
     assert (family.run().status, child(family).status) == ("canceled", "canceled")
+
+
+def test_a_cancel_by_force_does_not_wait_for_what_the_child_has_in_hand(family: Stage) -> None:
+    family.start("steps: {call: {kind: workflow, with: {package: child}}}")
+    family.lease()
+    from yamlflow.once import execute_here
+
+    call = family.held.pop("call")
+    family.report(call, execute_here(family.runtime.bench, call, "hand").outcome)
+    assert family.lease() == ["work"]
+    family.runtime.cancel("run-1", force=True)
+    assert family.run().status == "canceled"
+    assert child(family).status == "running", "its step was told, and has not ended"
+    family.end("work")
+    assert child(family).status == "canceled"
+
+
+def test_children_of_steps_whose_paths_sound_alike_have_ids_of_their_own(family: Stage) -> None:
+    run = family.start("steps: [{kind: ok}]")
+    ids = {child_id(run, path) for path in ("a[x.c.y]/d", "a[x]/c[y]/d", "a[x%2Fc]/y", "a/" + "b/" * 100 + "c")}
+    assert len(ids) == 4
+    assert all(len(id) <= 200 for id in ids)
 
 
 def test_fifty_children_are_canceled_with_their_parent(family: Stage) -> None:

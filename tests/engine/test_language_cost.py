@@ -10,7 +10,7 @@ import pytest
 from yamlflow.engine import commands
 from yamlflow.outcome import Succeeded
 
-from .stage import Stage, staged
+from .stage import Stage, package, staged
 
 SMALL, LARGE = 20, 400
 
@@ -184,3 +184,52 @@ def test_what_is_asked_each_turn_is_found_by_an_index(stage: Stage, sql: str) ->
     connection = stage.store._db  # type: ignore[attr-defined]
     plan = [row[3] for row in connection.execute(f"explain query plan {text}", [None] * text.count("?"))]
     assert not any(line.startswith("SCAN steps") and "INDEX" not in line for line in plan), plan
+
+
+def test_a_child_run_costs_the_same_however_many_its_parent_has() -> None:
+    costs = []
+    for count in (SMALL, LARGE):
+        with staged() as stage:
+            stage.runtime.register(package("steps: {a: {kind: ok}}\noutputs: {n: 1}", "child"))
+            body = f"steps: {{a: {{kind: workflow, for_each: '${{{{ range({count}) }}}}', with: {{package: child}}}}}}"
+            stage.start(body)
+            found = statements(stage, stage.runtime.run_until_idle)
+            assert stage.status() == "succeeded"
+            costs.append(len(found) / count)
+    assert costs[1] <= costs[0] * 1.1 + 1, costs
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_signal_costs_the_same_however_many_there_are(stage: Stage, read: bool) -> None:
+    stage.start(
+        f"steps: {{a: {{kind: wait_signal, repeat: {{until: iteration >= {LARGE}}}, with: {{signal: go}}}}}}"
+        if read
+        else "steps: {a: {kind: wait_signal, with: {signal: other}}}"
+    )
+    stage.runtime.run_until_idle()
+
+    def send(number: int) -> None:
+        stage.runtime.signal(stage.run_id, "go", number, key=str(number))
+        stage.runtime.run_until_idle()
+
+    first = len(statements(stage, lambda: send(1)))
+    for number in range(2, LARGE):
+        send(number)
+    assert len(statements(stage, lambda: send(LARGE))) <= first + 2
+
+
+def test_a_renewal_costs_the_same_however_often_a_run_has_renewed_itself(stage: Stage) -> None:
+    again = "{kind: continue_as_new, needs: go, with: {inputs: {n: '${{ inputs.n + 1 }}'}}}"
+    go = "{kind: wait_signal, with: {signal: go}}"
+    stage.start(f"inputs: {{n: {{type: integer, default: 0}}}}\nsteps: {{go: {go}, again: {again}}}")
+    stage.runtime.run_until_idle()
+
+    def renew() -> None:
+        stage.runtime.signal("run-1", "go")
+        stage.runtime.run_until_idle()
+
+    first = len(statements(stage, renew))
+    for _ in range(100):
+        renew()
+    assert len(statements(stage, renew)) <= first
+    assert stage.run("run-1").execution == 103

@@ -303,3 +303,23 @@ def test_an_id_in_use_by_another_package_cannot_be_joined(stage: Stage) -> None:
     assert stage.start("steps: {nap: {kind: sleep, with: {for: 1h}}}", run_id="x", if_exists="join").execution == 1
     with pytest.raises(RunExists, match='of the package "play"'):
         stage.start(package("steps: [{kind: ok}]", "other"), run_id="x", if_exists="join")
+
+
+def test_a_newcomer_does_not_overtake_those_that_wait_whatever_its_own_limit(stage: Stage) -> None:
+    body = "concurrency: {{key: k, limit: {}}}\nsteps: {{nap: {{kind: sleep, with: {{for: 1h}}}}}}"
+    for limit in (1, 1, 5):
+        stage.start(body.format(limit))
+    assert [stage.run(f"run-{n}").status for n in (1, 2, 3)] == ["running", "pending", "pending"]
+
+
+def test_a_run_that_is_failing_does_not_continue(stage: Stage) -> None:
+    from yamlflow.once import execute_here
+
+    stage.start("fail_fast: true\nsteps: {a: {kind: ok}, again: {kind: continue_as_new, shield: true}}")
+    stage.lease()
+    again = stage.held.pop("again")
+    stage.fail("a")
+    stage.report(again, execute_here(stage.runtime.bench, again, "hand").outcome)
+    assert stage.finish() == "failed"
+    assert "ending already" in stage.error("again")["message"]
+    assert stage.run().execution == 1

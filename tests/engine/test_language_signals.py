@@ -362,6 +362,14 @@ def test_a_form_is_checked_and_its_defaults_are_filled_in(stage: Stage) -> None:
     assert stage.result("ask")["form"] == {"why": "because", "days": 3}
 
 
+def test_a_yes_with_another_form_is_another_answer(stage: Stage) -> None:
+    waits(stage, FORM)
+    stage.runtime.approve(stage.run_id, "ask", form={"why": "because"}, by="ann")
+    assert not stage.runtime.approve(stage.run_id, "ask", form={"why": "because", "days": 3})
+    with pytest.raises(NotAllowed, match="approved already by ann"):
+        stage.runtime.approve(stage.run_id, "ask", form={"why": "for no reason"})
+
+
 def test_a_no_needs_no_form(stage: Stage) -> None:
     waits(stage, FORM)
     stage.runtime.approve(stage.run_id, "ask", approved=False)

@@ -153,7 +153,7 @@ def _check_waiting(desk: Desk, step: Step, executor: Executor) -> None:
     if step.locks:
         message = f'locks are for kinds that occupy a worker, and "{executor.kind}" waits without one'
         desk.findings.error((*step.pointer, "locks"), message, at_key=True)
-    if step.retry is not None:
+    if step.retry is not None and executor.kind != "workflow":
         message = f'"{executor.kind}" waits: it is begun once, and a retry begins the whole wait again'
         desk.findings.warn((*step.pointer, "retry"), message, at_key=True)
 

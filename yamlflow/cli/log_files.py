@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,7 +28,14 @@ def logs_of(home: Path, run: RunRow, step: str | None = None) -> list[LogFile]:
         return []
     found = [one for one in map(read_name, folder.glob("*.log")) if one is not None]
     if step is not None:
-        found = [one for one in found if one.step == step or one.step.startswith((f"{step}/", f"{step}[", f"{step}@"))]
+        # A name too long for a file is cut there: it can be known, but not read.
+        own = unquote(log_file(home, run.id, run.execution, step, 0).name.removesuffix(".0.log"))
+        heads = (f"{step}/", f"{step}[", f"{step}@")
+        found = [
+            replace(one, step=step) if one.step == own else one
+            for one in found
+            if one.step in (step, own) or one.step.startswith(heads)
+        ]
     return sorted(found, key=lambda one: (one.changed, one.step, one.attempt))
 
 

@@ -20,7 +20,7 @@ from ..plan import Plan
 from ..rows import RunRow, SignalRow, StepRow
 from .decisions import Renewed, Sent, Spawned, Timed
 from .ends import CONTINUED, cancel_children, cancel_tree, end, skip
-from .runs import Parent, fail_waiting, start, tell_parent
+from .runs import Parent, fail_waiting, place_above, start, tell_parent
 from .starts import Start
 from .work import Work
 
@@ -266,6 +266,12 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
     if wanted.if_exists == "fail" and was_its_own(work, row, wanted.run_id):
         # The run of an earlier attempt at this very step has ended: this one is its next execution.
         wanted = replace(wanted, if_exists="new")
+    if outcome.wait and (above := place_above(work, run, wanted)) is not None:
+        key = (wanted.slot or "").partition("/")[2]
+        message = (
+            f'run "{wanted.run_id}" would wait for run "{above.id}", which waits for it: both have the key "{key}"'
+        )
+        return Error(code="concurrency", message=message)
     try:
         own = rejoined(work, row, wanted.run_id)
         child, fresh = (own, True) if own is not None else start(work, wanted, parent)

@@ -201,7 +201,9 @@ def begin_anew(work: Work, run: RunRow, rows: list[StepRow], alive: StepRow | No
         forget_handlers(work, row)
     over = sum(is_over(row) for row in rows)
     current = work.run(run.key)
-    work.put_run(current._replace(status="running", ended_at=None, done=current.done - over))
+    # One that was canceled while it waited for its place has never begun.
+    begun = current.started_at if current.started_at is not None else work.now
+    work.put_run(current._replace(status="running", started_at=begun, ended_at=None, done=current.done - over))
     for row in rows:
         work.put(reset(work, row))
     groups = [row for row in rows if row.children] + ([alive] if alive is not None else [])

@@ -128,20 +128,40 @@ def has_to_wait(work: Work, wanted: Start, known: RunRow | None) -> bool:
     """Whether a run has to wait for a place. ``StartRefused`` when it is not to wait for one."""
     if wanted.slot is None:
         return False
-    work.flush()
-    limit = limit_of(wanted.plan)
-    running = work.tx.in_slot(wanted.slot, "running", limit)
-    pending = work.tx.in_slot(wanted.slot, "pending", 1)
-    if len(running) < limit and not pending:
+    holder = holder_of(work, wanted.slot, wanted.plan)
+    if holder is None:
         return False
-    policy = (wanted.plan.package.concurrency or {}).get("when_full", "wait")
+    policy = policy_of(wanted.plan)
     if policy == "cancel_oldest":
-        cancel_oldest(work, wanted, limit)
+        cancel_oldest(work, wanted, limit_of(wanted.plan))
     elif policy != "wait":
-        raise full(wanted, running[0] if running else pending[0], policy)
-    return len(work.tx.in_slot(wanted.slot, "running", limit)) >= limit or bool(
-        work.tx.in_slot(wanted.slot, "pending", 1)
-    )
+        raise full(wanted, holder, policy)
+    return holder_of(work, wanted.slot, wanted.plan) is not None
+
+
+def policy_of(plan: Plan) -> str:
+    """What is to be done with a run for which there is no place."""
+    return str((plan.package.concurrency or {}).get("when_full", "wait"))
+
+
+def holder_of(work: Work, slot: str, plan: Plan) -> RunRow | None:
+    """A run that has a place of a key, or waits for one, when there is none for another run."""
+    work.flush()
+    limit = limit_of(plan)
+    running = work.tx.in_slot(slot, "running", limit)
+    pending = work.tx.in_slot(slot, "pending", 1)
+    return (running + pending)[0] if len(running) >= limit or pending else None
+
+
+def place_above(work: Work, run: RunRow, wanted: Start) -> RunRow | None:
+    """A run that waits, through its children, for one that is to start, and has the place which that one would wait for."""
+    if wanted.slot is None or policy_of(wanted.plan) in ("skip", "fail"):
+        return None
+    above: RunRow | None = run
+    while above is not None and above.slot != wanted.slot:
+        step = None if above.parent is None else work.find(above.parent)
+        above = work.run(step.run) if step is not None and child_key(step) == above.key else None
+    return above if above is not None and holder_of(work, wanted.slot, wanted.plan) is not None else None
 
 
 def full(wanted: Start, holder: RunRow, policy: str) -> StartRefused:
@@ -227,7 +247,10 @@ def succeed_run(work: Work, run: RunRow, root: StepRow) -> None:
         created_at=work.now, started_at=None, ended_at=None, slot=told["slot"], folder=told["folder"],
     )  # fmt: skip
     work.flush()
-    fresh = store(work, row, work.plan_of(told["digest"]), steps=[Emitted(**each) for each in told.get("steps", ())])
+    plan = work.plan_of(told["digest"])
+    # It has its predecessor's place; for that of another key it waits like any other run.
+    waits = told["slot"] not in (None, run.slot) and holder_of(work, told["slot"], plan) is not None
+    fresh = store(work, row, plan, waits=waits, steps=[Emitted(**each) for each in told.get("steps", ())])
     work.flush()
     moved = work.tx.move_signals(run.key, fresh.key)
     work.tx.adopt_children(run.key, fresh.key)
