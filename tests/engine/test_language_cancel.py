@@ -8,7 +8,7 @@ from yamlflow.engine import commands
 from yamlflow.errors import NotAllowed, UnknownName
 from yamlflow.outcome import Error, Failed, Succeeded
 
-from .stage import Stage
+from .stage import Stage, package
 from .worlds import World
 
 FLOW = """
@@ -212,6 +212,20 @@ def test_a_paused_run_starts_nothing_and_what_runs_goes_on(stage: Stage) -> None
         "run.paused",
         "run.resumed",
     ]
+
+
+def test_a_paused_run_that_is_canceled_is_paused_no_longer_and_cleans_up(stage: Stage) -> None:
+    stage.runtime.register(package("steps: {nap: {kind: sleep, with: {for: 1h}}}\nfinally: [{kind: ok}]", "child"))
+    stage.start(
+        "steps: {call: {kind: workflow, with: {package: child}}, nap: {kind: sleep, with: {for: 1h}}}\nfinally: [{kind: ok}]"
+    )
+    stage.runtime.run_until_idle()
+    for id in ("run-1", "run-1.call"):
+        stage.runtime.pause(id)
+    stage.runtime.cancel("run-1", by="ann")
+    assert stage.finish() == "canceled"
+    assert stage.ran == ["@finally/_1", "@finally/_1"]
+    assert not stage.run().paused
 
 
 @pytest.mark.parametrize("paused_when", ["before", "after"])

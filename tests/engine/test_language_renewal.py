@@ -7,6 +7,8 @@ import json
 import pytest
 
 from yamlflow.errors import NotAllowed, RunExists, StartRefused
+from yamlflow.once import execute_here
+from yamlflow.outcome import Succeeded
 
 from .stage import Stage, package
 
@@ -174,6 +176,31 @@ def test_children_that_are_not_waited_for_go_with_the_successor(stage: Stage) ->
     assert stage.runtime.run("run-1.call").status == "running"  # type: ignore[union-attr]
     assert stage.finish() == "succeeded"
     assert stage.finish("run-1.call") == "canceled"
+
+
+@pytest.mark.parametrize("order", [["work", "@finally/tidy"], ["@finally/tidy", "work"]])
+def test_a_child_that_continues_as_its_parent_ends_goes_with_it(stage: Stage, order: list[str]) -> None:
+    stage.runtime.register(
+        package(
+            """
+            inputs: {n: {type: integer, default: 0}}
+            steps:
+              again: {if: inputs.n < 1, kind: continue_as_new, with: {inputs: {n: 1}}}
+              go: {kind: wait_signal, with: {signal: go}}
+            finally: [{id: tidy, kind: ok}]
+            """,
+            "child",
+        )
+    )
+    stage.start("steps: {call: {kind: workflow, with: {package: child, wait: false}}, work: {kind: ok}}")
+    while "@finally/tidy" not in stage.held:
+        stage.lease()
+        for path in stage.held.keys() - set(order):
+            row = stage.held.pop(path)
+            stage.report(row, execute_here(stage.runtime.bench, row, "hand").outcome)
+    stage.end_together(*((path, Succeeded()) for path in order))
+    assert stage.finish("run-1.call") == "canceled"
+    assert stage.run("run-1.call").execution == 2
 
 
 def test_only_the_newest_text_is_taken_where_it_is_asked_for(stage: Stage) -> None:

@@ -77,6 +77,8 @@ def child_key(row: StepRow) -> int | None:
 
 def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
     """Cancel a step and what is alive under it."""
+    if row.path == "":
+        end_pause(work, row.run, why)
     unopened = row.status == "pending" and row.children > 0
     cancel_row(work, row, why)
     row = work.step(row.id)
@@ -85,6 +87,16 @@ def cancel_tree(work: Work, row: StepRow, why: dict[str, Json]) -> None:
         cancel_children(work, row, why)
     if row.status == "waiting" and not is_over(row) and (row.phase in ("steps", "children") or "force" in why):
         cancel_children(work, row, why)
+
+
+def end_pause(work: Work, key: int, why: dict[str, Json]) -> None:
+    """A run that is to end is paused no longer: what cleans up after it would wait for ever."""
+    run = work.run(key)
+    if run.paused and run.ended_at is None:
+        work.put_run(run._replace(paused=0))
+        work.flush()
+        work.tx.hold(key, paused=False)
+        work.event(key, "run.resumed", None, {"by": why.get("by") or ""})
 
 
 def cancel_child(work: Work, row: StepRow, why: dict[str, Json]) -> None:

@@ -217,7 +217,8 @@ def refuse_if_full(work: Work, run: RunRow) -> None:
 def close_runs(work: Work) -> bool:
     """Follow up the runs that have ended in this transaction; whether there were any."""
     closed, work.closed = work.closed, []
-    for key in closed:
+    # Successors first: one whose parent ends in the same transaction goes with it.
+    for key in sorted(closed, key=lambda key: work.run(key).status != "continued"):
         close_run(work, work.run(key))
     return bool(closed)
 
