@@ -103,7 +103,7 @@ CASES: list[tuple[StepRow, dict[str, Any], str | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("row", "around", "words"), CASES, ids=lambda value: str(value)[:40] if value else None)
+@pytest.mark.parametrize(("row", "around", "words"), CASES, ids=[f"{row.status}: {words}" for row, _, words in CASES])
 def test_a_step_says_why_it_stands_where_it_stands(row: StepRow, around: dict[str, Any], words: str | None) -> None:
     given: dict[str, Any] = {"run": RUN, "now": NOW, **around}
     assert why(row, None, Surroundings(**given)) == words
