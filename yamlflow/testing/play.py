@@ -115,11 +115,11 @@ class Play:
                 continue
             if self._over():
                 return
-            if self.worker.unfinished:
-                continue
+            # Looked at also while there is work: a run that renews itself without end always has some.
             if self.clock.steady() - started > self.case.timeout:
                 raise self._stopped(f"the test took longer than {format_duration(self.case.timeout)} of real time")
-            self._pass_time()
+            if not self.worker.unfinished:
+                self._pass_time()
 
     def _over(self) -> bool:
         run = self.run()
