@@ -51,7 +51,7 @@ class Archive:
     home: Path
 
     def run(self, given: str) -> RunRow:
-        """A run by id, or ``id@execution``; "last" is the one started last that is no child. ``UnknownName`` when there is none."""
+        """A run by id, or ``id@execution``; "last" is the newest that is no child. ``UnknownName`` when there is none."""
         return find_run(self.store, given)
 
 
