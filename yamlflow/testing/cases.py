@@ -18,7 +18,7 @@ from .clocks import T0
 #: Milliseconds of real time that a test may take, unless it says otherwise.
 TIMEOUT = 60_000
 #: Keys beside ``tests`` that hold for each of them, merged key by key.
-MERGED = ("inputs", "context", "secrets", "env")
+MERGED = ("inputs", "metadata", "context", "secrets", "env")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,7 @@ class Case:
     run_id: str = "test"
     #: Milliseconds since the epoch.
     start_at: int = T0
+    metadata: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Json] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)

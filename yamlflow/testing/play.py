@@ -104,7 +104,7 @@ class Play:
     def start(self) -> None:
         """Store the run. Raises ``UserError`` for inputs that are refused."""
         case = self.case
-        self.runtime.start(self.package, case.inputs, run_id=case.run_id, context=case.context)
+        self.runtime.start(self.package, case.inputs, run_id=case.run_id, metadata=case.metadata, context=case.context)
 
     def finish(self) -> None:
         """Go on until the run has ended and no event is left. ``Stopped`` when that never happens."""

@@ -129,7 +129,7 @@ def failures_of(play: Play, kinds: set[str]) -> list[Failure]:
     for_nothing = [Failure(place=mock.place, message=why) for mock, why in strays(play, kinds)]
     failures = [*for_nothing, *Judge(play).failures()]
     if failures and (unused := play.mocks.unused):
-        never = ", ".join(f"the mock of {one.target}" for one in unused)
+        never = ", ".join(dict.fromkeys(f"the mock of {one.target}" for one in unused))
         failures.append(Failure(place="", message=f"never called: {never}"))
     return failures
 
