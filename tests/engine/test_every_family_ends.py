@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from .families import PACKAGES, Family, random_package
@@ -23,6 +23,8 @@ def play(seed: int, moves: int = 80) -> Family:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example(102683)
+@example(300796)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_every_family_of_runs_ends(seed: int) -> None:
     play(seed).runtime.close()

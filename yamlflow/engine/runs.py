@@ -254,7 +254,7 @@ def succeed_run(work: Work, run: RunRow, root: StepRow) -> None:
     fresh = store(work, row, plan, waits=waits, steps=[Emitted(**each) for each in told.get("steps", ())])
     work.flush()
     moved = work.tx.move_signals(run.key, fresh.key)
-    work.tx.adopt_children(run.key, fresh.key)
+    work.adopt_children(run.key, fresh.key)
     work.event(fresh.key, "run.succeeds", None, {"execution": run.execution, "signals": moved})
     above = None if run.parent is None else work.find(run.parent)
     if above is not None and child_key(above) == run.key:

@@ -67,6 +67,14 @@ class Work:
         self._runs[row.key] = row
         self._dirty_runs[row.key] = None
 
+    def adopt_children(self, run: int, successor: int) -> None:
+        """The live children of a run are its successor's from now on, those that were read already too."""
+        self.flush()
+        self.tx.adopt_children(run, successor)
+        for key, row in self._runs.items():
+            if row.parent_run == run and row.ended_at is None:
+                self._runs[key] = row._replace(parent_run=successor)
+
     def plan(self, run: int) -> Plan:
         return self.plan_of(self.run(run).digest)
 
