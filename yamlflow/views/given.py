@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import Permanent
+from ..errors import UserError
 from ..lookup import Bench, Lookup, declared_wrong, environment
 from ..masking import MASK
 from ..outcome import Json
@@ -54,7 +54,7 @@ class Replayed(Draws):
     def _drawn(self, name: str, value: Json = None) -> Any:
         values = self.drawn.get(name) or []
         if not values:
-            raise Permanent("template_error", f"{name}() is not in the log: it is told when an attempt ends")
+            raise UserError(f"{name}() is not in the log: it is told when an attempt ends")
         # One reading of the clock serves the whole attempt.
         return values[0] if name == "now" else values.pop(0)
 
@@ -81,7 +81,7 @@ def rendered(bench: Bench, row: StepRow, attempt: AttemptView, standin: str) -> 
     lookup = Lookup(lent, then, draws=Replayed(bench.clock, drawn))
     node = lookup.node
     if node.call is None:
-        raise Permanent("bad_input", "a group has no input")
+        raise UserError("a group has no input")
     # In the order in which a worker renders them: draws are replayed one after the other.
     given = node.call.input if node.literal else lookup.render(node.call.input)
     if node.timeout is not None:
