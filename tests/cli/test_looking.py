@@ -26,6 +26,14 @@ def test_a_run_that_is_not_there_is_named_with_the_one_that_may_be_meant(cli: Cl
     assert cli("show", "last").status == 0
 
 
+def test_the_last_run_is_the_newest_that_no_step_started(cli: Cli, write: Write) -> None:
+    write("child.yaml", "yamlflow: 1\nname: child\nsteps: {a: {kind: noop}}\n")
+    write("parent.yaml", "yamlflow: 1\nname: parent\nsteps: {a: {kind: workflow, with: {package: ./child.yaml}}}\n")
+    cli("run", "parent.yaml", "--run-id", "p", "-q")
+    assert cli("runs", "--json").json[0]["id"] == "p.a"
+    assert cli("show", "last", "--json").json["id"] == "p"
+
+
 def test_show_says_why_a_step_does_not_run(cli: Cli, write: Write) -> None:
     write(
         "waits.yaml",

@@ -257,6 +257,16 @@ def test_executions_lead_to_one_another_and_only_the_newest_is_steered(cli: Cli,
         assert (refused.status, 'run "b@1" has ended (failed), and is not the newest' in refused.err) == (2, True)
 
 
+def test_a_worker_says_once_that_a_run_has_ended(cli: Cli, write: Write) -> None:
+    write("hello.yaml", "yamlflow: 1\nname: hello\nsteps: {a: {kind: noop}}\n")
+    cli("start", "hello.yaml", "--run-id", "h")
+    said = cli("worker", "--max-cycles", "3").err.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in said if line.endswith("succeeded")] == [
+        "h a succeeded",
+        "h succeeded",
+    ]
+
+
 def test_workers_say_which_queues_and_kinds_they_take(cli: Cli, write: Write) -> None:
     write("hello.yaml", "yamlflow: 1\nname: hello\nsteps: {a: {kind: noop}}\n")
     cli("start", "hello.yaml", "--run-id", "h")

@@ -25,6 +25,22 @@ def test_a_month_of_sleep_takes_no_time(played: Play) -> None:
     assert verdict.lasted == 30 * 24 * 3600 * 1000
 
 
+def test_a_test_gives_the_metadata_that_a_schedule_would(played: Play) -> None:
+    package = """
+        steps: {say: {kind: set, with: {value: "${{ run.metadata.scheduled_at }}"}}}
+        outputs: {at: "${{ steps.say.result }}"}
+    """
+    tests = """
+        metadata: {scheduled_at: "2026-03-01T01:30:00Z"}
+        tests:
+          the time is that of the schedule: {expect: {outputs: {at: "2026-03-01T01:30:00Z"}}}
+          a test may give another one:
+            metadata: {scheduled_at: "2026-03-02T01:30:00Z"}
+            expect: {outputs: {at: "2026-03-02T01:30:00Z"}}
+    """
+    assert all(verdict.passed for verdict in played(package, tests).values())
+
+
 def test_the_clock_says_what_the_test_says(played: Play) -> None:
     tests = """
         tests:
@@ -390,3 +406,10 @@ def test_a_test_that_goes_on_for_ever_ends_at_its_timeout(played: Play) -> None:
     package = "steps: {poll: {repeat: {until: result == 1, every: 1s, max: 1000000}, kind: set, with: {value: 0}}}"
     verdict = only(played(package, "tests: {t: {timeout: 300ms}}"))
     assert "the test took longer than 300ms of real time" in verdict.told()
+
+
+def test_a_run_that_renews_itself_without_end_ends_with_the_time_of_its_test(played: Play) -> None:
+    verdict = only(
+        played("steps: [{kind: continue_as_new}]", "tests: {it ends: {timeout: 500ms, expect: {status: succeeded}}}")
+    )
+    assert "the test took longer than 500ms of real time" in verdict.told()

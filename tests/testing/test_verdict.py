@@ -72,7 +72,7 @@ def test_what_is_so_may_be_expected(played: Play, expect: str) -> None:
         ("{records: {things: {one: {size: 5}}}}", "things.one.size: expected 5, came 4"),
         ("{records: {things: {two: {}}}}", 'records: things has no "two"'),
         ("{records: {other: {two: {}}}}", 'records: other has no "two"'),
-        ("{runs: {other: succeeded}}", 'there is no run "other"'),
+        ("{runs: {other: succeeded}}", 'there is no run "other". There are: test.'),
     ],
 )
 def test_what_is_not_so_is_told_with_what_came(played: Play, expect: str, complaint: str) -> None:
@@ -114,7 +114,8 @@ def test_a_failure_that_nobody_expected_is_told_with_its_error_and_the_story(pla
 
 
 def test_mocks_that_nothing_called_are_named_beside_a_failure(played: Play) -> None:
-    told = only(played(FAILING, "tests: {t: {mocks: [{kind: htpt, result: 1}]}}")).told()
+    told = only(played(FAILING, "tests: {t: {mocks: [{kind: htpt, result: 1}, {kind: htpt}]}}")).told()
+    assert told.count('the mock of the kind "htpt"') == 1
     assert 'never called: the mock of the kind "htpt"' in told
 
 

@@ -51,7 +51,7 @@ class Archive:
     home: Path
 
     def run(self, given: str) -> RunRow:
-        """A run by id, or ``id@execution``; "last" is the one started last. ``UnknownName`` when there is none."""
+        """A run by id, or ``id@execution``; "last" is the newest that is no child. ``UnknownName`` when there is none."""
         return find_run(self.store, given)
 
 
@@ -61,7 +61,7 @@ def find_run(store: Store, given: str) -> RunRow:
 
     found = store.find_run(given)
     if found is None and given == "last":
-        found = next(iter(store.runs(RunFilter(limit=1))), None)
+        found = next(iter(store.runs(RunFilter(top=True, limit=1))), None)
     name, at, execution = given.rpartition("@")
     if found is None and at and execution.isdigit():
         found = store.find_run(name, int(execution))

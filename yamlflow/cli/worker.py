@@ -175,7 +175,8 @@ class Saying:
 
     def hear(self, event: EventRow) -> None:
         """An event that this process has committed."""
-        if self.quiet or event.kind not in SAID:
+        # The root step's path is empty; what comes of it is said of the run.
+        if self.quiet or event.kind not in SAID or event.step == "":
             return
         if event.at // 1000 != self._second:
             if self._kept_back:

@@ -60,6 +60,8 @@ class RunFilter:
     metadata: tuple[tuple[str, str], ...] = ()
     #: Runs that have not ended.
     live: bool = False
+    #: Runs that no step of another run started.
+    top: bool = False
     #: Only runs with a smaller key: the last one of the page before.
     before: int | None = None
     limit: int = 50

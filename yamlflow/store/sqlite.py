@@ -470,6 +470,8 @@ def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:
         values.extend(wanted.status)
     if wanted.live:
         clauses.append("status in ('pending', 'running')")
+    if wanted.top:
+        clauses.append("parent_run is null")
     for name, value in wanted.metadata:
         clauses.append("exists (select 1 from json_each(metadata) as one where one.key = ? and one.value = ?)")
         values.extend((name, value))

@@ -18,7 +18,7 @@ from .clocks import T0
 #: Milliseconds of real time that a test may take, unless it says otherwise.
 TIMEOUT = 60_000
 #: Keys beside ``tests`` that hold for each of them, merged key by key.
-MERGED = ("inputs", "context", "secrets", "env")
+MERGED = ("inputs", "metadata", "context", "secrets", "env")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,7 @@ class Case:
     run_id: str = "test"
     #: Milliseconds since the epoch.
     start_at: int = T0
+    metadata: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Json] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +111,8 @@ class Case:
     #: The file, and the line in it; "" and 0 for a test in Python.
     file: str = ""
     line: int = 0
+    #: Where the package is named, as ``file:line:column``; "" where it is not.
+    package_place: str = ""
     #: Where a part of ``expect`` stands, as ``file:line:column``.
     locate: Callable[[Pointer], str] = lambda pointer: ""
 
@@ -181,9 +184,17 @@ class Reading:
             expect=self.test.get("expect", {}),
             file=self.document.file,
             line=self.document.place(self.pointer, at_key=True)[0],
+            package_place=self.place_of_package(),
             locate=lambda pointer: self.place("expect", *pointer, at_key=True),
             **merged,
         )
+
+    def place_of_package(self) -> str:
+        """Where the file says which package its tests are for."""
+        if "package" not in self.shared:
+            return ""
+        line, column = self.document.place(("package",))
+        return f"{self.document.file}:{line}:{column}"
 
     def mocks(self, pointer: Pointer, holder: Mapping[str, Any]) -> Iterator[Mock]:
         """The mocks of the test, or those beside all tests, each with its place."""

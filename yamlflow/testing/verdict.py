@@ -244,7 +244,9 @@ class Judge:
             expected = {"status": given} if isinstance(given, str) else given
             run = self.play.runtime.run(id)
             if run is None:
-                yield self._failure(("runs", id), f'there is no run "{id}"')
+                ids = [run.id for run in self.play.runtime.runs()]
+                hint = did_you_mean(id, ids) or f"There are: {', '.join(ids)}."
+                yield self._failure(("runs", id), f'there is no run "{id}". {hint}')
                 continue
             if "status" in expected and run.status != expected["status"]:
                 yield self._failure(("runs", id), f"{id}: expected {expected['status']}, came {run.status}")

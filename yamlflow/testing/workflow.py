@@ -155,6 +155,7 @@ class WorkflowTest:
         inputs: Mapping[str, Json] | None = None,
         *,
         start_at: str | datetime | int = T0,
+        metadata: Mapping[str, str] | None = None,
         context: Mapping[str, Json] | None = None,
         secrets: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
@@ -173,8 +174,8 @@ class WorkflowTest:
         self._play: Play | None = None
         self._case = Case(
             name="", package="" if isinstance(package, Loaded) else package, inputs=inputs or {}, run_id=run_id,
-            start_at=milliseconds(start_at), context=context or {}, secrets=secrets or {}, env=env or {},
-            timeout=parse_duration(timeout),
+            start_at=milliseconds(start_at), metadata=metadata or {}, context=context or {}, secrets=secrets or {},
+            env=env or {}, timeout=parse_duration(timeout),
         )  # fmt: skip
 
     def __enter__(self) -> Self:
