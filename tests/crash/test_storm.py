@@ -96,9 +96,7 @@ def test_a_client_of_another_process_waits_for_the_last_of_a_thousand_executions
         },
     )
     assert project.call("start", "package.yaml", "--run-id", "r").returncode == 0
-    waits = (
-        "import sys; from yamlflow.client import Client; c = Client(sys.argv[1]); c.wait('r', 120); print(c.result('r'))"
-    )
+    waits = "import sys; from yamlflow.client import Client; c = Client(sys.argv[1]); c.wait('r', 120); print(c.result('r'))"
     url = f"sqlite:///{project.store}"
     waiter = subprocess.Popen([sys.executable, "-c", waits, url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     worker = project.spawn("resume", "r", "-q")
