@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lookup",),
     ("deciding", "attempt"),
     ("asking", "ability"),
+    ("calls",),
     ("worker",),
     ("once",),
     ("client results",),

@@ -278,7 +278,7 @@ def test_a_worker_that_stops_reports_what_has_ended_already() -> None:
         one.running("a")
         one.hold.of(one.hold.go, "a").set()
         for _ in range(1000):
-            if not one.worker._inbox.empty():
+            if one.worker.calls.waiting:
                 break
             one.nap()
         one.worker.drain(0)
@@ -373,7 +373,7 @@ def test_an_outcome_survives_a_turn_that_failed_and_is_recorded_once(how: str) -
         one.running("a")
         one.hold.of(one.hold.go, "a").set()
         for _ in range(1000):
-            if not one.worker._inbox.empty():
+            if one.worker.calls.waiting:
                 break
             one.nap()
         store.fail = [how]

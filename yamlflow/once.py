@@ -10,6 +10,7 @@ from . import scheduler
 from .ability import able, known_elsewhere
 from .asking import asked
 from .attempt import prepare
+from .calls import Ended
 from .clock import Clock, boot_id
 from .context import StepContext
 from .deciding import decide
@@ -21,7 +22,7 @@ from .lookup import Bench
 from .outcome import Failed, Outcome, Succeeded
 from .ports import CancelToken
 from .rows import EventRow, StepRow
-from .worker import Cycle, Ended, Settings, tell
+from .worker import Cycle, Settings, tell
 
 
 class Reading:

@@ -317,7 +317,9 @@ def looks_like_path(given: str) -> bool:
 
 def nearby(path: Path) -> str:
     """Which file beside a missing one may have been meant."""
-    names = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    # Tests are no package, however much their file is named like one.
+    names = [file.name for file in beside if not is_test_file(file)]
     hint = did_you_mean(path.name, names)
     return f" {hint}" if hint else ""
 

@@ -1,17 +1,14 @@
 """A worker: lease, render, execute, report; many steps at once, one transaction a turn.
 
 One loop owns the writing. Each turn commits whatever outcomes are there, what follows from them and the next leases in a
-single transaction; an outcome that comes alone is committed at once. Executors run in threads, on one event loop or, when
-they are trivial, right here. A worker learns that it lost a lease, or that a step is to be canceled, from its renewals and
-from every change that others commit.
+single transaction; an outcome that comes alone is committed at once. What is leased is executed by ``calls``. A worker
+learns that it lost a lease, or that a step is to be canceled, from its renewals and from every change that others commit.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import queue
 import socket
 import threading
 from collections.abc import Callable, Collection
@@ -19,44 +16,23 @@ from dataclasses import dataclass
 
 from . import scheduler
 from .ability import able, known_elsewhere, told
-from .asking import asked
-from .attempt import Attempt, prepare
+from .calls import Call, Calls, Ended, cancel_token
 from .clock import SECOND, boot_id
-from .crew import Loop, Threads
-from .deciding import decide
 from .engine.commands import release, report, transact
-from .engine.decisions import Report
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreError, StoreUnavailable
-from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
-from .outcome import Error, Failed, Json, Outcome
-from .ports import CancelToken
+from .outcome import Error, Failed
 from .removal import Remover
 from .rows import EventRow, StepRow, WorkerRow
 
 #: How long workers that are gone stay in the list: a day.
 REMEMBERED = 86_400 * SECOND
 
-
-#: Milliseconds that a coroutine whose deadline has passed may take beyond ``kill_grace``.
-CLEANING = 5 * SECOND
 #: Seconds that a worker at its end waits for the removal of one run.
 SWEEPING = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of a lease."""
-
-    step: int
-    epoch: int
-    outcome: Report
-    #: Time and chance that its expressions drew, for the log.
-    drawn: dict[str, list[object]] | None = None
-    phase: str = "run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +74,19 @@ class Cycle:
 class Worker:
     """One process's share of the work on a store."""
 
-    def __init__(self, bench: Bench, settings: Settings, *, on_event: Callable[[EventRow], None] | None = None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        settings: Settings,
+        *,
+        on_event: Callable[[EventRow], None] | None = None,
+        calls: Calls | None = None,
+    ) -> None:
         self.bench = bench
         self.settings = settings
         self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}-{bench.clock.uuid()[:8]}"
         self._on_event = on_event
-        self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
-        self._threads = Threads()
-        self._loop = Loop()
-        #: Calls in hand: step -> (its lease's epoch, how to tell it to stop, the attempt).
-        self._busy: dict[int, tuple[int, CancelToken, Attempt | None]] = {}
-        self._ended: list[Ended] = []
-        #: What steps in hand say of how far they are, until it is told to the log.
-        self._progress: dict[int, Json] = {}
+        self.calls = calls or Calls(bench, self.name)
         self._turn = 0
         self._seen_version = -1
         self._renewed = 0
@@ -151,9 +127,7 @@ class Worker:
         if self._sign is not None:
             self._sign.end()
             self._sign = None
-        self._threads.close()
-        self._threads = Threads()
-        self._loop.close()
+        self.calls.close()
 
     def _say(self, status: str) -> None:
         with self.bench.store.transaction() as tx:
@@ -178,7 +152,7 @@ class Worker:
 
     def wake_up(self) -> None:
         """End the rest of this worker's loop, from any thread or signal handler."""
-        self._inbox.put(None)
+        self.calls.wake()
 
     def run(self, done: Callable[[], bool], *, cycles: int | None = None, grace: int = 0) -> None:
         """Work until ``done`` says so, or for a number of turns; then nothing is in hand any more.
@@ -206,14 +180,14 @@ class Worker:
         steady = clock.steady()
         if self.bench.timetable is not None and self._leasing:
             self.bench.timetable.fire()
-        self._collect()
-        self._end_overdue(steady)
+        self.calls.collect()
+        self.calls.end_overdue(steady)
         version = self.bench.store.version()
         renewing = steady - self._renewed >= self.settings.lease // 3
         looking = steady - self._looked >= SECOND
         if looking:
             self.bench.store.still_there()
-        ended, self._ended = self._ended, []
+        ended = self.calls.taken()
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
                 for one in ended:
@@ -230,7 +204,7 @@ class Worker:
                 leased = self._lease(work, steady)
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
-            self._ended = ended + self._ended
+            self.calls.ended[:0] = ended
             raise
         except Exception:
             if not ended:
@@ -245,7 +219,8 @@ class Worker:
         self._stop_canceled(work)
         cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
         for row in leased.steps:
-            self._begin(row)
+            if row.phase != "run" or not self._left_to_others(row):
+                self.calls.begin(row)
         return cycle
 
     def _sweep(self) -> None:
@@ -253,7 +228,7 @@ class Worker:
         remover = self.bench.remover
         if self._leasing and self._swept.is_set() and remover.is_time:
             self._swept.clear()
-            self._threads.submit(lambda: sweep(remover, self._swept))
+            self.calls.submit(lambda: sweep(remover, self._swept))
 
     def _tell_one_by_one(self, ended: list[Ended]) -> None:
         """One of these outcomes cannot be recorded: its step fails, the others and this worker go on."""
@@ -262,7 +237,7 @@ class Worker:
                 with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
                     tell(work, one, self.name)
             except StoreError:
-                self._ended.append(one)
+                self.calls.ended.append(one)
             except Exception as fault:
                 failed = Ended(one.step, one.epoch, unrecordable(fault), phase=one.phase)
                 with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
@@ -270,25 +245,20 @@ class Worker:
 
     def rest(self) -> None:
         """Wait until something may be done: an outcome, a timer, a token, another process's commit."""
-        if self._ended or self._more or not self._inbox.empty():
+        if self._more or self.calls.waiting:
             return
         until = self._next_time()
         pause = min(5, self.settings.poll)
         while True:
             wall, steady = self.bench.clock.now(), self.bench.clock.steady()
-            left = min(until - wall, self._renewed + self.settings.lease // 3 - steady, self._next_deadline(steady))
-            if left <= 0:
+            left = min(until - wall, self._renewed + self.settings.lease // 3 - steady)
+            deadline = self.calls.next_deadline()
+            left = left if deadline is None else min(left, deadline - steady)
+            if left <= 0 or self.calls.wait(min(left, pause, self.settings.poll) / 1000):
                 return
-            try:
-                item = self._inbox.get(timeout=min(left, pause, self.settings.poll) / 1000)
-            except queue.Empty:
-                if self.bench.store.version() != self._seen_version or steady - self._looked >= SECOND:
-                    return
-                pause = min(pause * 2, self.settings.poll)
-                continue
-            if item is not None:
-                self._take(item)
-            return
+            if self.bench.store.version() != self._seen_version or steady - self._looked >= SECOND:
+                return
+            pause = min(pause * 2, self.settings.poll)
 
     def _next_time(self) -> int:
         timer = self.bench.store.next_timer()
@@ -297,53 +267,12 @@ class Worker:
         times = [at for at in (timer, self._token_at if self._leasing else None, tick) if at is not None]
         return min(times, default=self.bench.clock.now() + 3600 * SECOND)
 
-    def _next_deadline(self, steady: int) -> int:
-        deadlines = [
-            attempt.deadline for _, _, attempt in self._busy.values() if attempt and attempt.deadline is not None
-        ]
-        return min(deadlines) - steady if deadlines else 3600 * SECOND
-
-    # -- reporting
-
-    def _collect(self) -> None:
-        while True:
-            try:
-                item = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            if item is not None:
-                self._take(item)
-
-    def _take(self, item: Ended) -> None:
-        """An outcome came in; one whose lease is no longer in hand is nobody's."""
-        held = self._busy.get(item.step)
-        if held is None or held[0] != item.epoch:
-            return
-        del self._busy[item.step]
-        if not held[1].lost:
-            self._ended.append(item)
-
     def _tell_progress(self, work: Work) -> None:
-        """Add to the log how far steps are: the latest word of each, about once a second."""
-        while self._progress:
-            step, progress = self._progress.popitem()
+        """Add to the log how far steps are, about once a second."""
+        for step, progress in self.calls.said():
             row = work.find(step)
             if row is not None and row.status == "running":
                 work.event(row.run, "step.progress", row.path, progress)
-
-    def _end_overdue(self, steady: int) -> None:
-        """A plain function cannot be made to stop: its attempt is over at the deadline, whatever it still does."""
-        for step, (epoch, token, attempt) in list(self._busy.items()):
-            if attempt is None or attempt.deadline is None or steady < attempt.deadline:
-                continue
-            token.cancel("the step did not end within its timeout")
-            if attempt.executor.mode == "thread" or attempt.warned:
-                del self._busy[step]
-                self._ended.append(Ended(step, epoch, timed_out(attempt.context)))
-            else:
-                # A coroutine cleans up in its own time, but not for ever.
-                attempt.warned = True
-                attempt.deadline = steady + round(attempt.context.kill_grace * 1000) + CLEANING
 
     # -- leases
 
@@ -354,7 +283,7 @@ class Worker:
         leased = lease(
             work,
             Wanted(
-                worker=self.name, slots=self.settings.slots - len(self._busy), until=steady + self.settings.lease,
+                worker=self.name, slots=self.settings.slots - len(self.calls.held), until=steady + self.settings.lease,
                 turn=self._turn, queues=self.settings.queues, kinds=self._kinds(),
                 runs=self.settings.runs,
             ),
@@ -384,82 +313,21 @@ class Worker:
             work.tx.put_worker(self._row("running"))
         else:
             rows = work.tx.leased(workers=[self.name])
-        held = {row.id: row for row in rows}
         for row in rows:
-            if row.id not in self._busy:
+            if row.id not in self.calls.held:
                 # Leased by a commit of ours that we took for failed: nobody works on it.
                 release(work, step=row.id, epoch=row.epoch, worker=self.name)
-        for step, (epoch, token, _) in list(self._busy.items()):
-            mine = held.get(step)
-            if mine is None or mine.epoch != epoch:
-                token.cancel("the lease was lost", lost=True)
-            elif mine.cancel is not None:
-                cancel_token(token, mine)
+        self.calls.hear(rows)
 
     def _stop_canceled(self, work: Work) -> None:
         """Tell steps in hand that this very transaction canceled."""
         canceling = [event for event in work.told if event.kind == "step.canceling"]
         if not canceling:
             return
-        for step, (_, token, _) in self._busy.items():
+        for step, call in self.calls.held.items():
             known = work.find_known(step)
             if known is not None and known.cancel is not None:
-                cancel_token(token, known)
-
-    # -- executing
-
-    def _begin(self, row: StepRow) -> None:
-        if row.phase != "run":
-            self._ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
-            return
-        if self._left_to_others(row):
-            return
-        token = CancelToken()
-        prepared = prepare(
-            self.bench, row, token, worker=self.name, progress=lambda said: self._progress.update({row.id: dict(said)})
-        )
-        if isinstance(prepared, Failed):
-            self._ended.append(Ended(row.id, row.epoch, prepared))
-            return
-        self._hand_out(prepared, token)
-
-    def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
-        """Let an executor do its work: at once, on the loop or in a thread."""
-        row, mode = attempt.row, attempt.executor.mode
-        if mode == "inline":
-            outcome = execute(attempt.executor, attempt.context)
-            self._ended.append(self._ended_with(attempt, outcome))
-            return
-        self._busy[row.id] = (row.epoch, token, attempt)
-        if mode == "async":
-            self._loop.submit(self._execute_async(attempt))
-        else:
-            self._threads.submit(lambda: self._execute(attempt))
-
-    def _execute(self, attempt: Attempt) -> None:
-        try:
-            outcome = execute(attempt.executor, attempt.context)
-        except BaseException as fault:
-            # A thread of ours that died would leave its step in hand for ever.
-            outcome = fault_outcome(fault, attempt.context)
-        self._inbox.put(self._ended_with(attempt, outcome))
-
-    async def _execute_async(self, attempt: Attempt) -> None:
-        try:
-            outcome = await execute_async(attempt.executor, attempt.context)
-        except BaseException as fault:
-            # Also a cancellation that nobody here asked for: it came from within, and is the executor's failure.
-            outcome = fault_outcome(fault, attempt.context)
-        self._inbox.put(self._ended_with(attempt, outcome))
-
-    def _ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
-        try:
-            attempt.log.close()
-        except OSError as fault:
-            outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
-        return Ended(
-            attempt.row.id, attempt.row.epoch, asked(self.bench, attempt, outcome), attempt.draws.drawn or None
-        )  # fmt: skip
+                cancel_token(call.token, known)
 
     # -- ending
 
@@ -468,38 +336,15 @@ class Worker:
         self._leasing = False
         clock = self.bench.clock
         deadline = clock.steady() + grace
-        while (self._busy or self._ended) and clock.steady() < deadline:
+        while (self.calls.held or self.calls.ended) and clock.steady() < deadline:
             self.turn()
-            if self._busy:
+            if self.calls.held:
                 self.rest()
-        self._hand_back()
+        self._give_back(self.calls.stop_all())
 
-    def _hand_back(self) -> None:
-        """Stop what is in hand and wait for its processes to be gone; then release the leases."""
-        self._collect()
-        held = dict(self._busy)
-        for _, token, _ in held.values():
-            token.cancel("the worker is stopping")
-        longest = max((attempt.context.kill_grace for _, _, attempt in held.values() if attempt), default=0.0)
-        deadline = self.bench.clock.steady() + round(longest * 1000) + 2 * SECOND
-        stopped: set[int] = set()
-        while len(stopped) < len(held) and self.bench.clock.steady() < deadline:
-            if all(attempt is None or attempt.executor.mode == "thread" for step, (_, _, attempt) in held.items()
-                   if step not in stopped):  # fmt: skip
-                break
-            try:
-                item = self._inbox.get(timeout=0.05)
-            except queue.Empty:
-                continue
-            if item is not None and item.step in held and held[item.step][0] == item.epoch:
-                stopped.add(item.step)
-                if not isinstance(item.outcome, Failed):
-                    self._ended.append(item)
-        self._give_back(held)
-
-    def _give_back(self, held: dict[int, tuple[int, CancelToken, Attempt | None]]) -> None:
-        ended, self._ended = self._ended, []
-        self._busy.clear()
+    def _give_back(self, held: dict[int, Call]) -> None:
+        """Report what ended well, and release all other leases."""
+        ended = self.calls.taken()
         reported = {one.step for one in ended}
         try:
             with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
@@ -508,9 +353,9 @@ class Worker:
                         tell(work, one, self.name)
                     else:
                         release(work, step=one.step, epoch=one.epoch, worker=self.name)
-                for step, (epoch, _, _) in held.items():
+                for step, call in held.items():
                     if step not in reported:
-                        release(work, step=step, epoch=epoch, worker=self.name)
+                        release(work, step=step, epoch=call.epoch, worker=self.name)
         except StoreUnavailable:
             # The leases will run out; nothing is lost.
             return
@@ -540,9 +385,3 @@ def unrecordable(fault: Exception) -> Failed:
     """The failure of a step whose outcome the store could not take."""
     message = f"its outcome could not be recorded: {type(fault).__name__}: {fault}"
     return Failed(error=Error(code="bad_result", message=message, type=type(fault).__name__, permanent=True))
-
-
-def cancel_token(token: CancelToken, row: StepRow) -> None:
-    """Tell a running step why it is to stop."""
-    why = json.loads(row.cancel or "{}")
-    token.cancel(why.get("reason") or f"canceled ({why.get('origin')})", by=why.get("by"))

@@ -188,3 +188,9 @@ def test_a_month_of_sleeping_tests_is_over_in_milliseconds(
     assert (len(verdicts), err) == (30, "")
     assert all(one["passed"] for one in verdicts)
     assert sorted(one["took_ms"] for one in verdicts)[15] < 200
+
+
+def test_a_package_that_is_not_there_is_told_where_it_is_named(cli: Cli, write: Write) -> None:
+    write("a.test.yaml", "package: nope.yaml\ntests: {it ends: {expect: {status: succeeded}}}\n")
+    called = cli("test", "a.test.yaml")
+    assert (called.status, called.err) == (2, "error: a.test.yaml:1:10: package: there is no file nope.yaml.\n")

@@ -17,6 +17,7 @@ from yamlflow import Permanent, executor
 from yamlflow.clock import DAY, HOUR, MINUTE, SECOND
 from yamlflow.context import StepContext
 from yamlflow.errors import PluginError
+from yamlflow.logs import log_file
 from yamlflow.outcome import Succeeded
 from yamlflow.runtime import Runtime
 from yamlflow.testing import FakeClock
@@ -59,6 +60,8 @@ def test_an_activity_knows_its_attempt_and_logs(stage: Stage) -> None:
     stage.runtime.register(knows)
     stage.play("steps: {a: {kind: knows, retry: {max_attempts: 2}}}")
     assert seen == [1, 2]
+    logs = [log_file(stage.runtime.home, "run-1", 1, "a", attempt).read_text().strip() for attempt in (1, 2)]
+    assert logs == ["try 1", "try 2"]
 
 
 def test_an_activity_registered_twice_is_an_error(stage: Stage) -> None:

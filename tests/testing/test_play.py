@@ -406,3 +406,10 @@ def test_a_test_that_goes_on_for_ever_ends_at_its_timeout(played: Play) -> None:
     package = "steps: {poll: {repeat: {until: result == 1, every: 1s, max: 1000000}, kind: set, with: {value: 0}}}"
     verdict = only(played(package, "tests: {t: {timeout: 300ms}}"))
     assert "the test took longer than 300ms of real time" in verdict.told()
+
+
+def test_a_run_that_renews_itself_without_end_ends_with_the_time_of_its_test(played: Play) -> None:
+    verdict = only(
+        played("steps: [{kind: continue_as_new}]", "tests: {it ends: {timeout: 500ms, expect: {status: succeeded}}}")
+    )
+    assert "the test took longer than 500ms of real time" in verdict.told()

@@ -113,7 +113,7 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.opened" if entry.total:
             return "running", f"{path} opened, {counted(entry.total, 'item')}"
         case "step.succeeded":
-            count = f", {counted(entry.done or entry.total, 'item')}" if entry.total else ""
+            count = f", {counted(max(entry.done, entry.total), 'item')}" if entry.total else ""
             again = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
             note = f" {entry.note}" if entry.note else ""
             return "succeeded", f"{path} succeeded{note}{took}{again}{count}"

@@ -111,6 +111,8 @@ class Case:
     #: The file, and the line in it; "" and 0 for a test in Python.
     file: str = ""
     line: int = 0
+    #: Where the package is named, as ``file:line:column``; "" where it is not.
+    package_place: str = ""
     #: Where a part of ``expect`` stands, as ``file:line:column``.
     locate: Callable[[Pointer], str] = lambda pointer: ""
 
@@ -182,9 +184,17 @@ class Reading:
             expect=self.test.get("expect", {}),
             file=self.document.file,
             line=self.document.place(self.pointer, at_key=True)[0],
+            package_place=self.place_of_package(),
             locate=lambda pointer: self.place("expect", *pointer, at_key=True),
             **merged,
         )
+
+    def place_of_package(self) -> str:
+        """Where the file says which package its tests are for."""
+        if "package" not in self.shared:
+            return ""
+        line, column = self.document.place(("package",))
+        return f"{self.document.file}:{line}:{column}"
 
     def mocks(self, pointer: Pointer, holder: Mapping[str, Any]) -> Iterator[Mock]:
         """The mocks of the test, or those beside all tests, each with its place."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import heapq
-import queue
 from collections.abc import Callable
 from dataclasses import replace
 
 from ..attempt import Attempt
+from ..calls import Call, Calls, Ended
 from ..clock import SECOND
 from ..executors import canceled, execute, timed_out
 from ..lookup import Bench
 from ..outcome import Outcome
 from ..ports import CancelToken
 from ..rows import EventRow, StepRow
-from ..worker import Cycle, Ended, Settings, Worker
+from ..worker import Cycle, Settings, Worker
 from .clocks import VirtualClock
 from .mocks import Mocks, stand_in
 
@@ -39,84 +39,85 @@ class Hands(Worker):
         clock: VirtualClock,
         on_event: Callable[[EventRow], None] | None = None,
     ) -> None:
-        super().__init__(bench, settings, on_event=on_event)
+        self.mocked = MockedCalls(bench, settings.name, mocks=mocks, clock=clock)
+        super().__init__(bench, settings, on_event=on_event, calls=self.mocked)
+
+    def turn(self) -> Cycle:
+        """One turn of any worker; quick calls of it end one after the other."""
+        self.mocked.patient = True
+        return super().turn()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether another turn has something to do at this moment."""
+        return self._more or self.calls.waiting
+
+    def next_time(self) -> int | None:
+        """The next moment of the test's clock at which something is due; None when nothing ever will be."""
+        times = [self.mocked.next_end(), self.bench.store.next_timer(), self._token_at]
+        return min((at for at in times if at is not None), default=None)
+
+    def _sweep(self) -> None:
+        """A run that its package does not keep is still looked at by its test."""
+
+
+class MockedCalls(Calls):
+    """Executes calls as any worker does, but for those that a mock answers: they take their time on the test's clock."""
+
+    def __init__(self, bench: Bench, worker: str, *, mocks: Mocks, clock: VirtualClock) -> None:
+        super().__init__(bench, worker)
         self._mocks = mocks
         self._clock = clock
         #: Mocked calls that go on: when each ends, its turn among equals, and what comes of it.
         self._taking: list[tuple[int, int, Ended]] = []
         self._turns = 0
         #: Whether no call of this turn has taken long.
-        self._patient = True
-
-    def turn(self) -> Cycle:
-        """One turn of any worker; quick calls of it end one after the other."""
-        self._patient = True
-        return super().turn()
-
-    # -- what is there to be done
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether another turn has something to do at this moment."""
-        return bool(self._ended) or self._more or not self._inbox.empty()
+        self.patient = True
 
     @property
     def real(self) -> bool:
         """Whether a call that was really made goes on."""
         taking = {ended.step for _, _, ended in self._taking}
-        return any(step not in taking for step in self._busy)
+        return any(step not in taking for step in self.held)
 
-    def next_time(self) -> int | None:
-        """The next moment of the test's clock at which something is due; None when nothing ever will be."""
-        times = [ended_at for ended_at, _, ended in self._taking if self._is_current(ended)]
-        times += [at for at in (self.bench.store.next_timer(), self._token_at) if at is not None]
-        return min(times, default=None)
-
-    def await_real(self, seconds: float) -> None:
-        """Wait for a real call to end, no longer than ``seconds``."""
-        try:
-            item = self._inbox.get(timeout=seconds)
-        except queue.Empty:
-            return
-        if item is not None:
-            self._take(item)
+    def next_end(self) -> int | None:
+        """When the first of the mocked calls that go on ends."""
+        return min((ended_at for ended_at, _, ended in self._taking if self._is_current(ended)), default=None)
 
     def end_due(self) -> None:
         """Mocked calls whose time has come end, in the order of their times."""
         while self._taking and self._taking[0][0] <= self._clock.now():
-            self._take(heapq.heappop(self._taking)[2])
+            self.take(heapq.heappop(self._taking)[2])
 
     def _is_current(self, ended: Ended) -> bool:
-        held = self._busy.get(ended.step)
-        return held is not None and held[0] == ended.epoch
-
-    def _sweep(self) -> None:
-        """A run that its package does not keep is still looked at by its test."""
+        call = self.held.get(ended.step)
+        return call is not None and call.epoch == ended.epoch
 
     # -- executing
 
-    def _begin(self, row: StepRow) -> None:
+    def begin(self, row: StepRow) -> None:
+        """Begin a call; one that is really made is given a moment to end before the next one begins."""
         # Deadlines are read off the clock twice, and must differ by the timeout alone.
         with self._clock.held():
-            super()._begin(row)
-        if row.id in self._busy and all(ended.step != row.id for _, _, ended in self._taking):
+            super().begin(row)
+        if row.id in self.held and all(ended.step != row.id for _, _, ended in self._taking):
             self._let_end(row.id)
 
     def _let_end(self, step: int) -> None:
-        """Give a call that was really made a moment to end before the next one begins."""
         until = self._clock.steady() + PATIENCE
-        while self._patient and step in self._busy:
+        while self.patient and step in self.held:
             left = until - self._clock.steady()
-            self._patient = left > 0
-            if self._patient:
-                self.await_real(left / SECOND)
+            self.patient = left > 0
+            if self.patient:
+                self.wait(left / SECOND)
 
-    def _hand_out(self, attempt: Attempt, token: CancelToken) -> None:
+    def hand_out(self, attempt: Attempt, token: CancelToken) -> None:
+        """Let a mock answer, or the executor do its work."""
         answer = self._mocks.answer(attempt)
         if answer is None:
             if attempt.executor.kind in PROMPT and attempt.executor.origin == "built in":
                 attempt.executor = replace(attempt.executor, mode="inline")
-            super()._hand_out(attempt, token)
+            super().hand_out(attempt, token)
             return
         attempt.executor = stand_in(answer, attempt.executor)
         attempt.context.keep = {}
@@ -126,13 +127,13 @@ class Hands(Worker):
             outcome, takes = timed_out(attempt.context), limit
         else:
             outcome, takes = execute(attempt.executor, attempt.context), answer.takes
-        ended = self._ended_with(attempt, outcome)
+        ended = self.ended_with(attempt, outcome)
         # From here on the test's clock says when it is over.
         attempt.deadline = None
         if not takes:
-            self._ended.append(ended)
+            self.ended.append(ended)
             return
-        self._busy[attempt.row.id] = (attempt.row.epoch, token, attempt)
+        self.held[attempt.row.id] = Call(attempt.row.epoch, token, attempt)
         self._turns += 1
         heapq.heappush(self._taking, (self._clock.now() + takes, self._turns, ended))
-        token.on_cancel(lambda: self._inbox.put(self._ended_with(attempt, canceled(attempt.context))))
+        token.on_cancel(lambda: self.post(self.ended_with(attempt, canceled(attempt.context))))

@@ -115,11 +115,11 @@ class Play:
                 continue
             if self._over():
                 return
-            if self.worker.unfinished:
-                continue
+            # Looked at also while there is work: a run that renews itself without end always has some.
             if self.clock.steady() - started > self.case.timeout:
                 raise self._stopped(f"the test took longer than {format_duration(self.case.timeout)} of real time")
-            self._pass_time()
+            if not self.worker.unfinished:
+                self._pass_time()
 
     def _over(self) -> bool:
         run = self.run()
@@ -128,7 +128,7 @@ class Play:
     def _pass_time(self) -> None:
         """Nothing is to be done at this moment: wait for what is really going on, or jump."""
         due = self._next_time()
-        if not self.worker.real:
+        if not self.worker.mocked.real:
             self._real_since = None
             if due is None:
                 raise self._stuck()
@@ -141,11 +141,11 @@ class Play:
             self._real_since = steady
             self._move_to(due)
         else:
-            self.worker.await_real(min(left, LOOK) / SECOND)
+            self.worker.calls.wait(min(left, LOOK) / SECOND)
 
     def _move_to(self, moment: int) -> None:
         self.clock.jump(max(0, moment - self.clock.now()))
-        self.worker.end_due()
+        self.worker.mocked.end_due()
 
     def _next_time(self) -> int | None:
         times = [one.at for one in self._pending if one.at is not None]

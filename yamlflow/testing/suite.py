@@ -62,7 +62,7 @@ class Suite:
     def prepare(self, case: Case) -> tuple[Project, Loaded, Plugins]:
         """What a test needs. Raises ``UserError`` when its package is wrong or is not there."""
         project = open_project(self._folder(case), self.flags)
-        file = find_package(str(case.package), project)
+        file = file_of(case, project)
         package = self.package(file)
         plugins = self.plugins(project, file)
         sound = (file.absolute(), frozenset(mock.kind for mock in case.mocks if mock.kind not in plugins.executors))
@@ -184,6 +184,15 @@ def tests_of(given: str, project: Project) -> Iterable[Path]:
     if not beside.is_file():
         raise UnknownName(f"{near(package)} has no tests; they would be in {near(beside)}")
     return [beside]
+
+
+def file_of(case: Case, project: Project) -> Path:
+    """The file of a test's package. ``UnknownName``, with the place where it is named."""
+    try:
+        return find_package(str(case.package), project)
+    except UnknownName as wrong:
+        where = f"{case.package_place}: package: " if case.package_place else f"{case.file}: " if case.file else ""
+        raise UnknownName(f"{where}{wrong}") from None
 
 
 def tests_beside(package: Path) -> Path:
