@@ -64,12 +64,41 @@ def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Pro
     validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
     return [
         Problem(
-            message=shortened(error.message),
+            message=shortened(message_of(error.validator, error.validator_value, error.instance, error.message)),
             pointer=(*pointer, *error.absolute_path),
             remedy=given_text(error.instance),
         )
         for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
     ]
+
+
+#: JSON Schema's types, in words.
+WORDS: Mapping[str, str] = {
+    "null": "null",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "array": "a list",
+    "object": "a mapping",
+}
+
+
+def type_words(types: str | Sequence[str]) -> str:
+    """What a schema's ``type`` asks for, in words."""
+    return WORDS[types] if isinstance(types, str) else " or ".join(WORDS[each] for each in types)
+
+
+def message_of(keyword: str, wanted: Any, value: Json, otherwise: str) -> str:
+    """What is wrong with a value, without Python's own words where that is easy."""
+    match keyword:
+        case "type":
+            return f"expected {type_words(wanted)}"
+        case "required" if isinstance(value, dict):
+            # The library tells of one missing key at a time, and each is quoted in its message.
+            return next((f'"{name}" is missing' for name in wanted if otherwise.startswith(f"{name!r} ")), otherwise)
+        case _:
+            return otherwise
 
 
 def fill_defaults(schema: Mapping[str, Json], value: Mapping[str, Json]) -> dict[str, Json]:

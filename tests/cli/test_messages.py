@@ -51,8 +51,8 @@ def test_a_signal_that_cannot_be_is_refused_with_the_remedy(cli: Cli, write: Wri
     begun(cli, write)
     for arguments, words in (
         (("w", "og"), "Declared are: go."),
-        (("w", "go"), "signals.go: None is not of type 'object'"),
-        (("w", "go", "--data", '{"n": "x"}'), "signals.go.n: 'x' is not of type 'integer'"),
+        (("w", "go"), "signals.go: expected a mapping. Given: null."),
+        (("w", "go", "--data", '{"n": "x"}'), 'signals.go.n: expected a whole number. Given: "x".'),
         (("w", "go", "--data", '{"n": '), "this is broken JSON"),
         (("nobody", "go"), 'there is no run "nobody"'),
         (("w", "go", "--data", "1", "--data-file", "x"), "Give the data once"),

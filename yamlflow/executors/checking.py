@@ -13,6 +13,7 @@ from typing import Any
 
 from ..duration import InvalidDuration, parse_duration
 from ..errors import Pointer, did_you_mean
+from ..inputs import type_words
 from ..outcome import Json
 
 #: A place within the value and what is wrong there.
@@ -33,15 +34,6 @@ TYPES: Mapping[str, Callable[[Json], bool]] = {
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, dict),
-}
-WORDS = {
-    "null": "null",
-    "boolean": "true or false",
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "array": "a list",
-    "object": "a mapping",
 }
 
 #: The ``format`` of a text that is a length of time: a number in its place is told of its missing unit.
@@ -102,15 +94,11 @@ def _misfit(schema: Mapping[str, Json], value: Json) -> str:
             parse_duration(value)
         except InvalidDuration as wrong:
             return f"{wrong.message}: {wrong.remedy[0].lower()}{wrong.remedy[1:].rstrip('.')}"
-    return f"expected {_type_words(schema['type'])}, got {shown(value)}"
+    return f"expected {type_words(schema['type'])}, got {shown(value)}"
 
 
 def _fits_type(types: str | list[str], value: Json) -> bool:
     return TYPES[types](value) if isinstance(types, str) else any(TYPES[each](value) for each in types)
-
-
-def _type_words(types: str | list[str]) -> str:
-    return WORDS[types] if isinstance(types, str) else " or ".join(WORDS[each] for each in types)
 
 
 def shown(value: Json) -> str:
