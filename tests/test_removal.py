@@ -223,6 +223,21 @@ def test_files_that_stay_are_told_of_and_hold_up_no_other_run(
     assert runtime.apply_retention() == 1
 
 
+def test_a_projection_that_cannot_be_opened_holds_up_no_other_run_nor_the_worker(
+    make: Make, caplog: pytest.LogCaptureFixture, clock: FakeClock
+) -> None:
+    runtime = make()
+    ended(runtime, kept("{finished: 0s}", "broken"), "stuck")
+    ended(runtime, kept("{finished: 0s}"), "free")
+    file = runtime.projections.path("broken")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"no database, but long enough to be taken for one that was damaged" * 20)
+    clock.advance(MINUTE)
+    runtime.run_once()
+    assert "run stuck@1 is not removed" in caplog.text
+    assert (runtime.run("free"), runtime.run("stuck") is not None) == (None, True)
+
+
 def test_a_parent_and_its_child_end_well_when_the_other_one_is_gone(make: Make, clock: FakeClock) -> None:
     runtime = make()
     child = "yamlflow: 1\nname: child\nsteps: [{kind: sleep, with: {for: 1h}}]\n"

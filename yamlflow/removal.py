@@ -148,13 +148,13 @@ class Remover:
         return (row for row in map(self._store.run_at, keys) if row is not None)
 
     def attempt(self, run: RunRow) -> int:
-        """Remove one of many: trouble with its files is told, and does not stop the others."""
+        """Remove one of many: trouble with its files or its projection is told, and does not stop the others."""
         try:
             return int(self.remove(run))
         except NotAllowed:
             # Reopened since it was found.
             return 0
-        except OSError as trouble:
+        except (OSError, sqlite3.Error) as trouble:
             _LOG.warning("run %s@%s is not removed, files of it stay: %s", run.id, run.execution, trouble)
             return 0
 
