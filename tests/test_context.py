@@ -12,7 +12,7 @@ import pytest
 from yamlflow.clock import SECOND
 from yamlflow.context import EmittedStep, LeaseInfo, Limits, Ports, RunInfo, StepContext, StepInfo
 from yamlflow.errors import Canceled, Permanent
-from yamlflow.outcome import Emitted, Error, Failed, Record, Succeeded
+from yamlflow.outcome import Emitted, Error, Failed, Record, Signal, StartRun, Succeeded
 from yamlflow.ports import CancelToken, Masking, MemoryLog
 from yamlflow.testing import T0, FakeClock
 
@@ -197,7 +197,7 @@ def test_an_artifact_over_its_limit_is_refused() -> None:
 # Secrets.
 
 
-@pytest.mark.parametrize("where", ["result", "key", "record", "emit", "scope", "metadata"])
+@pytest.mark.parametrize("where", ["result", "key", "record", "emit", "scope", "metadata", "started"])
 def test_nothing_that_is_stored_may_hold_a_secret(where: str) -> None:
     step = StepContext(ports=Ports(masking=secret()))
     text, result = "see hunter2hunter2", None
@@ -211,6 +211,9 @@ def test_nothing_that_is_stored_may_hold_a_secret(where: str) -> None:
         step.emit("a", kind="noop", with_={"x": text})
     elif where == "scope":
         step.emit("a", kind="noop", scope={"x": text})
+    elif where == "started":
+        start = StartRun(package="p", inputs={"x": text})
+        result = Succeeded(signals=(Signal(run="r", name="go", start=start),))
     else:
         step.artifact("a", "x", metadata={"m": text})
     outcome = step.outcome(result)

@@ -425,6 +425,11 @@ def _stored(done: Succeeded) -> Iterable[tuple[str, Json]]:
     for emitted in done.emitted:
         yield f'the emitted step "{emitted.key}"', [emitted.key, emitted.definition, emitted.scope]
     for signal in done.signals:
-        yield f'the signal "{signal.name}"', [signal.run, signal.name, signal.data, signal.key]
+        started = (
+            None
+            if signal.start is None
+            else [dict(signal.start.inputs), dict(signal.start.metadata), signal.start.name]
+        )
+        yield f'the signal "{signal.name}"', [signal.run, signal.name, signal.data, signal.key, started]
     for artifact in done.artifacts:
         yield f'the artifact "{artifact.name}"', [artifact.name, dict(artifact.metadata)]
