@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from yamlflow import scheduler
+from yamlflow import scheduler, worker
 from yamlflow.context import StepContext
+from yamlflow.engine.decisions import Report
+from yamlflow.engine.work import Work
 from yamlflow.errors import StoreUnavailable
 from yamlflow.executors import executor
-from yamlflow.outcome import Json
+from yamlflow.outcome import Json, Succeeded
 from yamlflow.packages import Loaded
 from yamlflow.plugins import load
 from yamlflow.runtime import Runtime
@@ -383,6 +386,38 @@ def test_an_outcome_survives_a_turn_that_failed_and_is_recorded_once(how: str) -
         one.turns(lambda: one.status() == "succeeded")
         assert one.kinds("a").count("step.succeeded") == 1
         assert (one.row("b").attempt, one.row("b").lost) == (1, 0)
+
+
+def test_an_outcome_that_cannot_be_recorded_costs_no_other_step_its_own_also_when_the_store_fails_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = worker.report
+
+    def report(work: Work, *, outcome: Report, **told: Any) -> bool:
+        if isinstance(outcome, Succeeded) and work.step(told["step"]).path == "a":
+            raise ValueError("it cannot be kept")
+        return real(work, outcome=outcome, **told)
+
+    monkeypatch.setattr(worker, "report", report)
+    store = Shaky()
+    with desk(store) as one:
+        one.start("steps: {a: {kind: hold}, b: {kind: hold}}")
+        for path in ("a", "b"):
+            one.running(path)
+        for path in ("a", "b"):
+            one.hold.of(one.hold.go, path).set()
+        for _ in range(1000):
+            one.worker.calls.collect()
+            if not one.worker.calls.held:
+                break
+            one.nap()
+        # The turn and the report of `a` alone fail for its outcome, the report of that failure for the store.
+        store.fail = ["", "", "before"]
+        one.worker.turn()
+        one.turns(lambda: one.status() == "failed")
+        assert (one.status("a"), one.status("b")) == ("failed", "succeeded")
+        assert json.loads(one.row("a").error or "{}")["code"] == "bad_result"
+        assert len(one.hold.steps) == 2
 
 
 def test_steps_leased_by_a_commit_that_was_taken_for_failed_are_given_back_and_run() -> None:

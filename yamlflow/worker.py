@@ -234,14 +234,17 @@ class Worker:
         """One of these outcomes cannot be recorded: its step fails, the others and this worker go on."""
         for one in ended:
             try:
-                with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
-                    tell(work, one, self.name)
-            except StoreError:
-                self.calls.ended.append(one)
+                self._tell_alone(one)
             except Exception as fault:
-                failed = Ended(one.step, one.epoch, unrecordable(fault), phase=one.phase)
-                with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
-                    tell(work, failed, self.name)
+                self._tell_alone(Ended(one.step, one.epoch, unrecordable(fault), phase=one.phase))
+
+    def _tell_alone(self, one: Ended) -> None:
+        """Report one outcome in a transaction of its own; one that does not reach the store is reported next turn."""
+        try:
+            with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+                tell(work, one, self.name)
+        except StoreError:
+            self.calls.ended.append(one)
 
     def rest(self) -> None:
         """Wait until something may be done: an outcome, a timer, a token, another process's commit."""
