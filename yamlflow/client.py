@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -129,7 +129,9 @@ class Client(Results, Keeping):
         queue: str | None = None,
         use_cache: bool = True,
     ) -> RunRow:
-        """Store a run, its inputs checked before anything is kept. ``InvalidInput``, ``RunExists``, ``UnknownName``.
+        """Store a run, its inputs checked before anything is kept.
+
+        ``InvalidInput``, ``RunExists``, ``UnknownName``; ``StartRefused`` where ``concurrency`` has no place for it.
 
         ``inputs`` is a mapping of name to value, or a dataclass or pydantic model that says the same. ``context`` gives
         values that the package declares under ``context`` to every step. Without ``run_id`` it is the package's name and
@@ -145,10 +147,16 @@ class Client(Results, Keeping):
 
     def start_prepared(self, wanted: Start) -> RunRow:
         """Store a run that ``shelf.prepare`` has checked. ``RunExists``, ``StartRefused``."""
+        with self._starting(wanted) as work:
+            row, _ = commands.start(work, wanted)
+        return row
+
+    @contextmanager
+    def _starting(self, wanted: Start) -> Iterator[Work]:
+        """A transaction that may start a run; the log of the run whose place it would have had tells of a refusal."""
         try:
             with self.transaction() as work:
-                row, _ = commands.start(work, wanted)
-            return row
+                yield work
         except StartRefused as full:
             with self.transaction() as work:
                 work.event(full.holder_key, "start.refused", None, {"run": wanted.run_id, "by": wanted.by})
@@ -188,15 +196,14 @@ class Client(Results, Keeping):
     ) -> RunRow:
         """Send a signal to a run, started in the same transaction when no live one has this id; the run.
 
-        A signal of a ``key`` that a run of this id has had, also one that has ended, is not sent again.
-
-        ``options`` are those of ``start``.
+        A signal of a ``key`` that a run of this id has had, also one that has ended, is not sent again. ``options`` are
+        those of ``start``. Raises what ``start`` and ``signal`` raise, and then neither has happened.
         """
         value = sound_value(data, self.shelf.serializers.tagger)
         one = self.package(package) if isinstance(package, str) else package
         self.plans.add(one)
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
-        with self.transaction() as work:
+        with self._starting(wanted) as work:
             known: RunRow | None = work.tx.find_run(run_id)
             if known is not None and key is not None and work.tx.has_signal(run_id, key):
                 return known

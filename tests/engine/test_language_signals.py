@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yamlflow.errors import InvalidInput, NotAllowed, UnknownName
+from yamlflow.errors import InvalidInput, NotAllowed, StartRefused, UnknownName
 from yamlflow.outcome import Waiting
 
 from .stage import Stage, package, staged
@@ -319,6 +319,18 @@ def test_signal_or_start_does_both_in_one_transaction(stage: Stage) -> None:
     assert run.key == again.key
     assert stage.finish("l1") == "succeeded"
     assert stage.runtime.result("l1", "after") == 3
+
+
+def test_a_start_that_a_signal_asks_for_and_concurrency_refuses_is_told_to_the_run_that_has_the_place(
+    stage: Stage,
+) -> None:
+    one = package("\n    concurrency: {key: k, when_full: fail}" + WAIT, "listener")
+    holder = stage.runtime.start(one, run_id="l1")
+    with pytest.raises(StartRefused):
+        stage.runtime.signal_or_start("l2", "go", {"n": 3}, package=one)
+    assert stage.runtime.run("l2") is None
+    told = [event for event in stage.store.events(holder.key) if event.kind == "start.refused"]
+    assert [json.loads(event.payload or "")["run"] for event in told] == ["l2"]
 
 
 # -- answers -------------------------------------------------------------------------------------------------------
