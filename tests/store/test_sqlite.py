@@ -95,6 +95,17 @@ def test_a_torn_store_is_said_to_be_damaged(tmp_path: Path) -> None:
         damaged.tree(1)
 
 
+def test_queues_are_listed_without_reading_what_is_finished() -> None:
+    store = SqliteStore()
+    asked: list[str] = []
+    store._db.set_trace_callback(asked.append)
+    store.queues()
+    store._db.set_trace_callback(None)
+    plans = [row[3] for sql in asked for row in store._db.execute(f"explain query plan {sql}")]
+    assert any("steps_ready" in plan for plan in plans), plans
+    assert not [plan for plan in plans if "SCAN steps" in plan and "INDEX" not in plan], plans
+
+
 def test_claiming_uses_the_partial_index_whatever_is_finished(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "y.db")
     SqliteStore(connection)

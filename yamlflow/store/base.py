@@ -336,7 +336,10 @@ class Reader(Protocol):
         """The text of a package that was kept last."""
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
-        """Each queue with how many steps are ready and in flight."""
+        """Each queue that has a policy or calls, with how many calls could start (``ready``) and how many are leased.
+
+        Costs what is live, never what is finished.
+        """
 
     def locks(self, names: Collection[str] | None = None) -> list[HeldLock]:
         """Who holds some locks, or any, by name."""

@@ -362,14 +362,7 @@ class SqliteStore(CalendarReader):
         return next((PackageRow._make(row) for row in self._all(sql, (name,))), None)
 
     def queues(self) -> list[tuple[QueueRow, int, int]]:
-        counts = {
-            (queue, status): count
-            for queue, status, count in self._all(
-                "select queue, status, count(*) from steps where status in ('ready', 'running') and queue <> '' "
-                "group by queue, status",
-                (),
-            )
-        }
+        counts = self.calls_by_queue()
         known = {row[0]: QueueRow._make(row) for row in self._all("select * from queues", ())}
         for name, _ in counts:
             known.setdefault(name, QueueRow(name, None, None, 1, 1.0, 0, 0))

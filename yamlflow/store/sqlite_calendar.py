@@ -154,5 +154,8 @@ class CalendarReader:
 
     def counts(self) -> Counts:
         runs = dict([*self._all(RUNS_ENDED, ()), *self._all(RUNS_LIVE, ())])
-        steps = {(queue, word): count for word, sql in CALLS.items() for queue, count in self._all(sql, ())}
-        return Counts(runs=runs, steps=steps, oldest_ready=self._all(OLDEST_READY, ())[0][0])
+        return Counts(runs=runs, steps=self.calls_by_queue(), oldest_ready=self._all(OLDEST_READY, ())[0][0])
+
+    def calls_by_queue(self) -> dict[tuple[str, str], int]:
+        """See ``Counts.steps``."""
+        return {(queue, word): count for word, sql in CALLS.items() for queue, count in self._all(sql, ())}
