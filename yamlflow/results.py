@@ -78,8 +78,9 @@ class Results:
         if step is not None and row is None:
             return []
         rows = self.store.artifacts(run.key, None if row is None else row.id)
-        with self.store.transaction() as tx:
-            paths = {each.id: each.path for each in tx.steps({each.step for each in rows})}
+        paths = {
+            found.id: found.path for id in {each.step for each in rows} if (found := self.store.step(id)) is not None
+        }
         return [
             KeptArtifact(
                 step=paths.get(each.step, ""), name=each.name, uri=each.uri, size=each.size, sha256=each.sha256,

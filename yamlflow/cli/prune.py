@@ -10,7 +10,6 @@ from .common import command, json_option
 from .worker import Span
 
 if TYPE_CHECKING:
-    from ..rows import RunRow
     from ..runtime import Runtime
 
 
@@ -43,6 +42,7 @@ def prune(
 
     With --retention, the packages of the project are read first: what they say now holds for runs that have ended already.
     """
+    from ..removal import refuse_live
     from .opening import find_run, name_of, project_of, working
     from .texts import as_json as written
 
@@ -87,10 +87,3 @@ def declare(ctx: click.Context, runtime: Runtime) -> None:
             runtime.declare(load(near(found.file)))
         except InvalidPackage as wrong:
             click.secho(f"left out: {wrong}", err=True, fg="red")
-
-
-def refuse_live(run: RunRow) -> None:
-    """``NotAllowed`` for a run that has not ended."""
-    from ..removal import refuse_live as refuse
-
-    refuse(run)

@@ -15,7 +15,7 @@ from .. import inputs, lifecycle
 from ..clock import to_text
 from ..errors import InvalidInput, NotAllowed, Problem, RunExists, StartRefused, UnknownName, UserError, did_you_mean
 from ..lifecycle import is_over, moved
-from ..outcome import Asking, Error, Failed, Json, Signal, Waiting
+from ..outcome import Asking, Error, Json, Signal, Waiting
 from ..plan import Plan
 from ..rows import RunRow, SignalRow, StepRow
 from .decisions import Renewed, Sent, Spawned, Timed
@@ -339,11 +339,6 @@ def renew(work: Work, row: StepRow, outcome: Renewed) -> Error | None:
     root = work.put(work.step(root.id)._replace(reason=CONTINUED, wait=json.dumps({"continue": told})))
     cancel_children(work, root, {"origin": CONTINUED})
     return None
-
-
-def refused(error: Error) -> Failed:
-    """What could not be sent, started or continued is the step's failure."""
-    return Failed(error=error)
 
 
 __all__ = ["Timed", "answer", "renew", "send", "sent", "spawn", "time_out", "wait"]
