@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from yamlflow.asking import child_id
-from yamlflow.engine.messages import MAX_DEPTH
+from yamlflow.engine.children import MAX_DEPTH
 from yamlflow.rows import RunRow
 
 from .stage import Stage, package

@@ -21,6 +21,7 @@ from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
 from ..store.base import Store
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
 from .cache import take_kept, unkept
+from .children import renew, spawn
 from .decisions import (
     Admitted,
     Expanded,
@@ -37,9 +38,10 @@ from .decisions import (
 from .ends import cancel_tree, end, finish, skip, stop_group
 from .follow import advance, close, fail_late, settle, take_outcome
 from .locks import give_back
-from .messages import answer, renew, send, sent, spawn, time_out, wait
 from .runs import declare_queues, start
+from .signals import send, sent
 from .soundness import emitted_error
+from .waits import answer, time_out, wait
 from .work import Work
 
 #: Says for a package's digest what its plan is.

@@ -20,7 +20,7 @@ from ..rows import RunRow, StepRow, terms_of, with_terms
 from .begin import literal_timeout, make_due
 from .ends import child_key, skip
 from .follow import close, fill_places, handler_name
-from .runs import refuse_if_full
+from .places import refuse_if_full
 from .work import Work
 
 #: Ends that an operator's retry may undo.
@@ -59,7 +59,7 @@ def retry(work: Work, run: RunRow, path: str = "", *, by: str = "") -> list[str]
 
 
 def rejoin(work: Work, run: RunRow, by: str) -> None:
-    """Let the step of another run that failed because of this one wait for it again; see ``messages.spawn``."""
+    """Let the step of another run that failed because of this one wait for it again; see ``children.spawn``."""
     step = None if run.parent is None else work.find(run.parent)
     if step is None or step.status != "failed" or child_key(step) != run.key:
         return
