@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from yamlflow import Succeeded, document, executor
+from yamlflow import Succeeded, document, executor, hookspecs
 from yamlflow.analysis import analyze
 from yamlflow.errors import PluginError
 from yamlflow.executors.builtin import KINDS
@@ -19,6 +19,8 @@ from yamlflow.packages import loaded
 from yamlflow.plugins import Plugins, load
 from yamlflow.template import Expressions
 from yamlflow.testing import run_executor
+
+from .conftest import ROOT
 
 
 def write(folder: Path, **modules: str) -> Path:
@@ -48,6 +50,12 @@ def test_the_built_in_kinds_come_by_the_public_hook() -> None:
     assert set(found.origins.values()) == {"built in"}
     assert found.manager.get_plugin("built in") is not None
     assert not found.broken
+
+
+def test_every_hook_that_is_offered_is_called_somewhere() -> None:
+    source = "".join(file.read_text() for file in (ROOT / "yamlflow").rglob("*.py"))
+    offered = {name for name in vars(hookspecs) if name.startswith("yamlflow_")}
+    assert {name for name in offered if f"manager.hook.{name}" not in source} == set()
 
 
 def test_a_module_in_a_folder_supplies_its_decorated_functions(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pluggy import HookimplMarker, HookspecMarker
 from .outcome import Json
 
 if TYPE_CHECKING:
-    from .context import ArtifactStore
     from .executors import Deferred, Executor
     from .serializers import Serializer
 
@@ -34,16 +33,6 @@ def yamlflow_filters() -> Mapping[str, Callable[..., Json]]:  # type: ignore[emp
 @hookspec(firstresult=True)
 def yamlflow_secrets(name: str) -> str | None:
     """The value of the secret ``name``, or None to let the next plugin answer."""
-
-
-@hookspec
-def yamlflow_stores() -> Mapping[str, Callable[[str], Any]]:  # type: ignore[empty-body]
-    """Stores, by URL scheme: each opens the store that a whole URL names."""
-
-
-@hookspec
-def yamlflow_artifact_stores() -> Mapping[str, Callable[[str], ArtifactStore]]:  # type: ignore[empty-body]
-    """Artifact stores, by URL scheme."""
 
 
 @hookspec
