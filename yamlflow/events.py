@@ -55,7 +55,6 @@ EVENTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "signal.received": ("info", "a signal came, and is kept until a step reads it", "name, sender, signal"),
         "start.refused": ("warning", "a run was not started because this one has its key", "run, by"),
         "handler.fired": ("info", "a group's handler began", "-"),
-        "log": ("info", "a line that a step logged", "level, message"),
     }
 )
 

@@ -246,7 +246,7 @@ class Plan:
             loop=step.loop,
             needs=step.needs,
             required=len(step.needs) if step.join == "all" else 1 if step.join == "any" else step.join,
-            gate=needs_gate(step, kind is not None, works=works),
+            gate=needs_gate(step, kind is not None),
             queue=self.queue_name(queue) if works else ENGINE_QUEUE,
             inherited_queue=queue,
             priority=step.priority if step.priority is not None else above.priority if above else 0,
@@ -316,7 +316,7 @@ def every_step(package: Package) -> Iterator[Step]:
             pending += [each for each in (held.on_failure, held.on_cancel, held.final) if each is not None]
 
 
-def needs_gate(step: Step, kind_of_steps: bool, *, works: bool) -> bool:
+def needs_gate(step: Step, kind_of_steps: bool) -> bool:
     """Whether a step has something to evaluate when it becomes due."""
     if step.condition is not None or step.loop is not None or kind_of_steps:
         return True

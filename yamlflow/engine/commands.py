@@ -38,7 +38,7 @@ from .decisions import (
 from .ends import cancel_tree, end, finish, skip, stop_group
 from .follow import advance, close, fail_late, settle, take_outcome
 from .locks import give_back
-from .runs import declare_queues, start
+from .runs import start
 from .signals import send, sent
 from .soundness import emitted_error
 from .waits import answer, time_out, wait
@@ -366,7 +366,6 @@ __all__ = [
     "PlanSource",
     "answer",
     "cancel",
-    "declare_queues",
     "expire",
     "pause",
     "pause_queue",

@@ -26,7 +26,7 @@ def limit_of(plan: Plan) -> int:
     return int((plan.package.concurrency or {}).get("limit", 1))
 
 
-def has_to_wait(work: Work, wanted: Start, known: RunRow | None) -> bool:
+def has_to_wait(work: Work, wanted: Start) -> bool:
     """Whether a run has to wait for a place. ``StartRefused`` when it is not to wait for one."""
     if wanted.slot is None:
         return False

@@ -45,7 +45,7 @@ def start(work: Work, wanted: Start, parent: Parent | None = None) -> tuple[RunR
             return known, False
         if wanted.if_exists != "new" or known.ended_at is None:
             raise RunExists(in_use(known, wanted))
-    waits = has_to_wait(work, wanted, known)
+    waits = has_to_wait(work, wanted)
     work.tx.put_package(wanted.package)
     declare_retention(work, wanted.plan)
     row = RunRow(

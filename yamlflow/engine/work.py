@@ -26,7 +26,6 @@ class Work:
         *,
         now: int,
         chance: Callable[[], float],
-        on_event: Callable[[EventRow], None] | None = None,
     ) -> None:
         self.tx = tx
         self.now = now

@@ -50,9 +50,8 @@ FIXED_RUN = ("key", "id", "execution", "package", "digest", "inputs", "version",
 MOVING_RUN = tuple(name for name in RunRow._fields if name not in FIXED_RUN)
 UPDATE_RUN = f"update runs set {', '.join(f'{name} = :{name}' for name in MOVING_RUN)} where key = :key"
 INSERT_STEP = f"insert into steps ({STEP}) values ({', '.join('?' * len(StepRow._fields))})"
-UPDATE_STEP = f"update steps set {', '.join(f'{name} = :{name}' for name in MOVING)} where id = :id"
 UPDATE_STEP_POSITIONS = [StepRow._fields.index(name) for name in MOVING]
-UPDATE_STEP_ROW = f"update steps set {', '.join(f'{name} = ?' for name in MOVING)} where id = ?"
+UPDATE_STEP = f"update steps set {', '.join(f'{name} = ?' for name in MOVING)} where id = ?"
 #: Walks from one queue name to the next along the index: as many steps as there are queues, not ready steps.
 OFFERED = """
 with recursive names (queue) as (
@@ -137,7 +136,7 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTra
 
     def update_steps(self, rows: Iterable[StepRow]) -> None:
         positions = UPDATE_STEP_POSITIONS
-        self._db.executemany(UPDATE_STEP_ROW, [(*[row[at] for at in positions], row[0]) for row in rows])
+        self._db.executemany(UPDATE_STEP, [(*[row[at] for at in positions], row[0]) for row in rows])
 
     def delete_steps(self, ids: Collection[int]) -> None:
         keys = [(id,) for id in ids]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..lifecycle import TERMINAL
 from ..outcome import Json
 from ..packages import Plans
-from ..plan import UNDO, Node
+from ..plan import UNDO
 from ..rows import RunRow, StepRow
 from ..store.base import Reader
 from .graph import RunGraph, form_of
@@ -114,7 +114,7 @@ class Builder:
     def view(self, row: StepRow, most: int, above: str = "") -> StepView:
         """A step with its children, at most ``most`` of each; ``above`` is the path of what it is listed under."""
         node = self._graph.node(row)
-        children = self._children(row, node, most) if row.children or node is None or node.call is None else []
+        children = self._children(row, most) if row.children or node is None or node.call is None else []
         deeper = most if row.children <= most else max(3, most // 4)
         shown = tuple(self.view(child, deeper, row.path) for child in children)
         counted = sum("@" not in label(child.path, row.path) for child in children)
@@ -141,7 +141,7 @@ class Builder:
             hidden=max(0, row.children - counted),
         )
 
-    def _children(self, row: StepRow, node: Node | None, most: int) -> Sequence[StepRow]:
+    def _children(self, row: StepRow, most: int) -> Sequence[StepRow]:
         reader = self._graph.reader
         if row.children <= most:
             return reader.children(row.run, row.path, row.id)
