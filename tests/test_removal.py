@@ -428,3 +428,8 @@ def test_statistics_count_runs_calls_and_workers(make: Make, clock: FakeClock) -
     runtime.run_until_idle()
     after = runtime.statistics()
     assert (after.waiting, after.queues, after.oldest_ready_age) == (1, {}, None)
+
+
+def test_a_status_that_there_is_not_is_refused(runtime: Callable[..., Runtime]) -> None:
+    with pytest.raises(UserError, match='Did you mean "canceled"'):
+        runtime().list(status="cancelled")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .clock import Clock
 from .counts import Statistics, statistics_of
-from .errors import UnknownName, UserError
+from .errors import UnknownName, UserError, did_you_mean
 from .packages import Plans
 from .ports import ArtifactStore
 from .projections import Projections
@@ -18,6 +18,8 @@ from .removal import BATCH, FINISHED, Remover, refuse_live
 from .rows import RunRow
 from .store.base import RunFilter, Store
 
+#: What a run's status may be.
+STATUSES = ("pending", "running", "succeeded", "failed", "canceled", "continued")
 #: In the class below ``list`` is a method.
 Rows = list[RunRow]
 
@@ -58,20 +60,28 @@ class Keeping:
         ended_after: datetime | int | None = None,
         ended_before: datetime | int | None = None,
         live: bool = False,
+        top: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page:
         """Runs that all of these let through, newest first, a page at a time.
 
         ``status`` is one or several, ``prefix`` how ids begin, ``text`` stands in the id or name, ``parent`` is the id of
-        the run whose children are wanted. Times are aware ``datetime`` or milliseconds since the epoch; ``after``
+        the run whose children are wanted, ``top`` leaves out all that steps started. ``UserError`` for a status that there is
+        not. Times are aware ``datetime`` or milliseconds since the epoch; ``after``
         includes its moment, ``before`` does not. Runs that are stored meanwhile neither repeat nor hide any.
         """
+        statuses = (status,) if isinstance(status, str) else tuple(status)
+        for each in statuses:
+            if each not in STATUSES:
+                remedy = did_you_mean(each, STATUSES) or f"There are: {', '.join(STATUSES)}."
+                raise UserError(f'there is no status "{each}" of runs. {remedy}')
         wanted = RunFilter(
-            package=package, status=(status,) if isinstance(status, str) else tuple(status), id=id, prefix=prefix,
+            package=package, status=statuses, id=id, prefix=prefix,
             text=text, metadata=tuple((metadata or {}).items()), parent=parent,
             created=(moment(created_after), moment(created_before)),
-            ended=(moment(ended_after), moment(ended_before)), live=live, before=key_of(cursor), limit=limit + 1,
+            ended=(moment(ended_after), moment(ended_before)), live=live, top=top,
+            before=key_of(cursor), limit=limit + 1,
         )  # fmt: skip
         found = self.store.runs(wanted)
         more = len(found) > limit

@@ -33,7 +33,7 @@ def begun(cli: Cli, write: Write) -> None:
 
 def test_a_signal_and_an_answer_let_a_run_end(cli: Cli, write: Write) -> None:
     begun(cli, write)
-    assert 'waits for the signal "go": `yamlflow signal w go` sends it' in cli("show", "w").out
+    assert 'waits for the signal "go": `yamlflow signal w go --data …` sends it' in cli("show", "w").out
     sent = cli("signal", "w", "go", "--data", '{"n": 5}')
     assert (sent.status, sent.out) == (0, "signal go was sent to run w\n")
     work()

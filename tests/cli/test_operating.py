@@ -288,3 +288,44 @@ def test_a_run_that_nobody_takes_is_worked_on_here_though_another_run_is_worked_
         runtime.worker.open()
         assert cli("retry", "f", "-q").status == 0
     assert json.loads(cli("show", "f", "--json").out)["status"] == "succeeded"
+
+
+def test_a_paused_run_is_not_resumed_but_the_others_are(cli: Cli, write: Write) -> None:
+    write("one.yaml", "yamlflow: 1\nname: one\nsteps: [{kind: noop}]\n")
+    for id in ("a", "b"):
+        cli("start", "one.yaml", "--run-id", id)
+    cli("pause", "a")
+    refused = cli("resume", "a")
+    assert (refused.status, refused.err) == (2, "error: run a is paused; `yamlflow unpause a` lets it go on\n")
+    resumed = cli("resume")
+    assert resumed.status == 0, resumed.err
+    assert "run a is paused and left" in resumed.err
+    assert {run["id"]: run["status"] for run in cli("runs", "--json").json} == {"a": "paused", "b": "succeeded"}
+
+
+def test_the_way_to_send_a_signal_is_ready_to_paste(cli: Cli, write: Write) -> None:
+    write(
+        "waits.yaml",
+        """
+        yamlflow: 1
+        name: waits
+        signals: {paid: {type: object}, go: {}}
+        steps:
+          - {kind: wait_signal, with: {signal: paid}}
+        """,
+    )
+    write("odd.yaml", "yamlflow: 1\nname: odd\nsteps: [{kind: wait_signal, with: {signal: it is done}}]\n")
+    for name in ("waits", "odd"):
+        cli("start", f"{name}.yaml", "--run-id", name)
+    with Runtime("sqlite:///.yamlflow/yamlflow.db", max_workers=4) as runtime:
+        runtime.run_until_idle()
+    assert "`yamlflow signal waits paid --data …`" in cli("show", "waits").out
+    assert "`yamlflow signal odd 'it is done'`" in cli("show", "odd").out
+
+
+def test_runs_that_no_step_started_can_be_listed_alone(cli: Cli, write: Write) -> None:
+    write("child.yaml", "yamlflow: 1\nname: child\nsteps: [{kind: noop}]\n")
+    write("parent.yaml", "yamlflow: 1\nname: parent\nsteps: [{kind: workflow, with: {package: ./child.yaml}}]\n")
+    cli("run", "parent.yaml", "--run-id", "p", "-q")
+    assert [run["id"] for run in cli("runs", "--json").json] == ["p._1", "p"]
+    assert [run["id"] for run in cli("runs", "--top", "--json").json] == ["p"]

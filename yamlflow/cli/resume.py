@@ -49,6 +49,7 @@ def go_on(
     ctx: click.Context, project: Project, run_id: str | None, *, workers: int | None, quiet: bool, as_json: bool
 ) -> int:
     """Work on one run, or on all live ones, until they have ended."""
+    from ..errors import NotAllowed
     from .following import follow
     from .opening import looking
 
@@ -57,16 +58,18 @@ def go_on(
         if run_id and runs[0].ended_at is not None:
             return tell_ended(archive, runs[0], quiet=quiet, as_json=as_json)
         plugins = plugins_for(ctx, project, runs)
+    if run_id and runs[0].paused:
+        raise NotAllowed(f"run {runs[0].id} is paused; `yamlflow unpause {runs[0].id}` lets it go on")
+    for run in runs:
+        if run.paused and not quiet:
+            click.echo(f"run {run.id} is paused and left; `yamlflow unpause {run.id}` lets it go on", err=True)
+    runs = [run for run in runs if not run.paused]
     if not runs:
         click.echo("no run is unfinished", err=True)
         return 0
 
     def begin(runtime: Runtime) -> list[RunRow]:
-        found = [runtime.store.run_at(run.key) or run for run in runs]
-        for run in found:
-            if run.paused and run.ended_at is None and not quiet:
-                click.echo(f"run {run.id} is paused; nothing of it starts before `yamlflow unpause {run.id}`", err=True)
-        return found
+        return [runtime.store.run_at(run.key) or run for run in runs]
 
     title = runs[0].name or runs[0].package
     several = len(runs) > 1

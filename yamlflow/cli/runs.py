@@ -52,6 +52,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 @click.option("--prefix", metavar="TEXT", help="Only runs whose id begins so.")
 @click.option("--search", "text", metavar="TEXT", help="Only runs with this text in their id or name.")
 @click.option("--parent", metavar="RUN", help="Only child runs of this one.")
+@click.option("--top", is_flag=True, help="Only runs that no step started.")
 @click.option(
     "--since", type=Moment(), metavar="TIME", help="Only runs stored since: 2d (ago), 2026-03-01, 2026-03-01T06:00."
 )
@@ -65,7 +66,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 @click.pass_context
 def runs(
     ctx: click.Context, status: tuple[str, ...], live: bool, package: str | None, run_id: str | None,
-    prefix: str | None, text: str | None, parent: str | None, since: int | None, until: int | None,
+    prefix: str | None, text: str | None, parent: str | None, top: bool, since: int | None, until: int | None,
     ended_since: int | None, ended_until: int | None, meta: tuple[str, ...], limit: int, before: str | None,
     as_json: bool,
 ) -> int:  # fmt: skip
@@ -84,7 +85,7 @@ def runs(
             package=package, status=status, id=run_id, live=live, limit=limit + 1, prefix=prefix, text=text,
             parent=archive.run(parent).id if parent else None, created=(since, until),
             ended=(ended_since, ended_until), metadata=tuple(split_pairs(meta, "--meta")),
-            before=archive.run(before).key if before else None,
+            before=archive.run(before).key if before else None, top=top,
         )  # fmt: skip
         found = archive.store.runs(wanted)
         names = [] if as_json else [name_of(archive.store, row) for row in found[:limit]]

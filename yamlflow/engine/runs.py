@@ -69,10 +69,10 @@ def in_use(run: RunRow, wanted: Start) -> str:
     if run.package != wanted.package.name:
         return f'there is a run "{run.id}" already, of the package "{run.package}". Use another id'
     if run.ended_at is None:
-        return f'there is a run "{run.id}" already, and it is {run.status}. Use another id, or --if-exists join'
-    return (
-        f'there is a run "{run.id}" already ({run.status}). Use another id, or --if-exists new for its next execution'
-    )
+        return (
+            f'there is a run "{run.id}" already, and it is {run.status}. Use another id, or join it (if_exists: join)'
+        )
+    return f'there is a run "{run.id}" already ({run.status}). Use another id, or start its next execution (if_exists: new)'
 
 
 def store(work: Work, row: RunRow, plan: Plan, *, waits: bool = False, steps: Sequence[Emitted] = ()) -> RunRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 
 from ..clock import to_datetime
 from ..lifecycle import is_over
@@ -27,6 +28,8 @@ class Surroundings:
     steps_at: Callable[[list[str]], list[StepRow]] = lambda paths: []
     #: Who holds the locks of some names.
     locks: Callable[[list[str]], list[HeldLock]] = lambda names: []
+    #: The signals that the run's package declares: name -> JSON Schema of the data.
+    signals: Mapping[str, Json] = field(default_factory=dict)
     #: The workers that live; None when somebody certainly works.
     workers: Sequence[WorkerView] | None = None
 
@@ -162,8 +165,9 @@ def why_waiting(row: StepRow, around: Surroundings) -> str | None:
 
 def awaited_signal(row: StepRow, around: Surroundings) -> str:
     """The signal, and how to send it."""
-    name = waited_for(row).get("signal")
-    return f'waits for the signal "{name}": `yamlflow signal {around.run.id} {name}` sends it'
+    name = str(waited_for(row).get("signal"))
+    data = " --data …" if around.signals.get(name) else ""
+    return f'waits for the signal "{name}": `yamlflow signal {around.run.id} {quote(name)}{data}` sends it'
 
 
 def awaited_answer(row: StepRow, around: Surroundings) -> str:

@@ -99,6 +99,7 @@ def tree_of(
         queues={queue.name: queue for queue in queues_of(reader, now=now)},
         steps_at=lambda paths: reader.steps_at(run.key, paths),
         locks=reader.locks,
+        signals=plans(run.digest).package.signals,
         workers=None if working else [worker for worker in workers_of(reader) if worker.alive],
     )
     return Builder(RunGraph(reader, plans, run), around).view(row, most)
