@@ -57,6 +57,17 @@ def entry(runtime: Runtime) -> ScheduleRow:
     return row
 
 
+def test_a_time_that_concurrency_refuses_is_told_to_the_run_that_has_the_place(make: Make, clock: FakeClock) -> None:
+    one = package(HOURLY, more="concurrency: {key: k, when_full: fail}\n")
+    runtime = make(one)
+    holder = runtime.start(one, run_id="holder")
+    clock.advance(HOUR)
+    runtime.timetable.fire()
+    assert (ids(runtime), entry(runtime).last_run) == (["holder"], None)
+    told = [event for event in runtime.store.events(holder.key) if event.kind == "start.refused"]
+    assert [json.loads(event.payload or "")["by"] for event in told] == ["schedule"]
+
+
 def test_a_run_starts_at_its_time_and_says_who_started_it(make: Make, clock: FakeClock) -> None:
     runtime = make(
         package(

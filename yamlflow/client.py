@@ -159,7 +159,7 @@ class Client(Results, Keeping):
                 yield work
         except StartRefused as full:
             with self.transaction() as work:
-                work.event(full.holder_key, "start.refused", None, {"run": wanted.run_id, "by": wanted.by})
+                commands.tell_refusal(work, full, wanted)
             raise
 
     def cancel(self, run_id: str, step: str = "", *, reason: str = "", by: str = "", force: bool = False) -> bool:

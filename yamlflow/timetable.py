@@ -19,7 +19,7 @@ from .engine import commands
 from .engine.retention import declare_retention
 from .engine.starts import Start
 from .engine.work import Work
-from .errors import InvalidPackage, Problem, StoreError, UserError, YamlflowError
+from .errors import InvalidPackage, Problem, StartRefused, StoreError, UserError, YamlflowError
 from .outcome import Json
 from .packages import Loaded
 from .rows import ScheduleRow
@@ -220,7 +220,11 @@ class Timetable:
         except YamlflowError as refused:
             # Refused for good: by its inputs, or because as many runs go on as may.
             note = "; ".join(part for part in (str(refused), wanted.note) if part)
-            return self._keep(entry, due, Fired(entry=entry, at=wanted.at, note=note, next_at=wanted.next_at))
+            kept = self._keep(entry, due, Fired(entry=entry, at=wanted.at, note=note, next_at=wanted.next_at))
+            if kept and isinstance(refused, StartRefused):
+                with self._transaction() as work:
+                    commands.tell_refusal(work, refused, start)
+            return kept
         self._tell(fired)
         return [fired]
 

@@ -14,7 +14,7 @@ from ..outcome import Error
 from ..rows import RunRow, StepRow
 from .decisions import Renewed, Spawned
 from .ends import CONTINUED, cancel_children, end, skip
-from .places import place_above
+from .places import place_above, tell_refusal
 from .runs import Parent, start, tell_parent
 from .waits import parked, told
 from .work import Work
@@ -46,7 +46,7 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
     except RunExists as taken:
         return Error(code="run_exists", message=str(taken))
     except StartRefused as full:
-        work.event(full.holder_key, "start.refused", None, {"run": wanted.run_id, "by": wanted.by})
+        tell_refusal(work, full, wanted)
         if full.skipped:
             skip(work, row, "concurrency")
             return None

@@ -35,9 +35,10 @@ from .decisions import (
     Spawned,
     Timed,
 )
-from .ends import cancel_tree, end, finish, skip, stop_group
+from .ends import cancel_tree, end, fail_attempt, finish, skip, stop_group
 from .follow import advance, close, fail_late, settle, take_outcome
 from .locks import give_back
+from .places import tell_refusal
 from .runs import start
 from .signals import send, sent
 from .soundness import emitted_error
@@ -195,14 +196,7 @@ def fail(work: Work, row: StepRow, outcome: Failed) -> None:
     if row.phase == "gate":
         end(work, lifecycle.ended(row, "fail", now=work.now, error=error))
         return
-    node = work.node(row)
-    row = lifecycle.after_failure(row, node, error, after=outcome.after, now=work.now, chance=work.chance())
-    if is_over(row):
-        end(work, row)
-        return
-    payload = {"code": error.code, "message": error.message, "attempt": error.attempt, "at": row.available_at}
-    work.event(row.run, "step.retried", row.path, payload)
-    work.put(row)
+    fail_attempt(work, row, error, after=outcome.after)
 
 
 def fail_ending(work: Work, row: StepRow, error: Error) -> None:
@@ -373,6 +367,7 @@ __all__ = [
     "report",
     "send",
     "start",
+    "tell_refusal",
     "transact",
     "wake",
 ]  # fmt: skip

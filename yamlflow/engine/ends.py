@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from .. import lifecycle
 from ..lifecycle import RUN_STATUS, is_over
@@ -52,6 +53,21 @@ def end_run(work: Work, row: StepRow) -> None:
 def skip(work: Work, row: StepRow, reason: str) -> None:
     """The step will not run."""
     end(work, lifecycle.ended(row, "skip", now=work.now, reason=reason))
+
+
+def fail_attempt(work: Work, row: StepRow, error: Error, *, after: int | None = None) -> None:
+    """An attempt, or what it waited for, has failed: the step is tried again where its policy says so, or ends.
+
+    ``after``: milliseconds until then that the failure itself asks for.
+    """
+    error = replace(error, step=row.path, attempt=row.attempt or None)
+    row = lifecycle.after_failure(row, work.node(row), error, after=after, now=work.now, chance=work.chance())
+    if is_over(row):
+        end(work, row)
+        return
+    payload = {"code": error.code, "message": error.message, "attempt": error.attempt, "at": row.available_at}
+    work.event(row.run, "step.retried", row.path, payload)
+    work.put(row)
 
 
 def finish(work: Work, row: StepRow, verdict: str, *, result: str | None) -> None:

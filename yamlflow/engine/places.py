@@ -73,6 +73,12 @@ def full(wanted: Start, holder: RunRow, policy: str) -> StartRefused:
     return StartRefused(message, holder=holder.id, holder_key=holder.key, skipped=policy == "skip")
 
 
+def tell_refusal(work: Work, refusal: StartRefused, wanted: Start) -> None:
+    """Tell the run that has the place, in its log, which run was not started for that; one removed since is left alone."""
+    if work.tx.run(refusal.holder_key) is not None:
+        work.event(refusal.holder_key, "start.refused", None, {"run": wanted.run_id, "by": wanted.by})
+
+
 def cancel_oldest(work: Work, wanted: Start, limit: int) -> None:
     """Cancel the oldest of a key, so that with a new one there are no more than ``limit`` that are to go on."""
     assert wanted.slot is not None

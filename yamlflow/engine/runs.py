@@ -18,7 +18,7 @@ from ..plan import Plan
 from ..rows import QueueRow, RunRow, StepRow
 from ..spec import Queue
 from .begin import emit
-from .ends import cancel_tree, child_key, end
+from .ends import cancel_tree, child_key, end, fail_attempt
 from .places import begin, fill_slot, has_to_wait, holder_of
 from .retention import declare_retention
 from .starts import Start
@@ -177,13 +177,13 @@ def tell_parent(work: Work, run: RunRow, root: StepRow) -> None:
         end(work, lifecycle.canceled(row, now=work.now))
     elif late is not None:
         # Its time was over before; the child was canceled for that.
-        fail_waiting(work, row, Error.from_json(json.loads(late)))
+        fail_attempt(work, row, Error.from_json(json.loads(late)))
     elif run.status == "succeeded":
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=root.result))
     elif run.status == "canceled":
         end(work, lifecycle.canceled(row._replace(cancel=json.dumps(canceled_child(run, root))), now=work.now))
     else:
-        fail_waiting(work, row, child_error(run, root, row))
+        fail_attempt(work, row, child_error(run, root, row))
 
 
 def canceled_child(run: RunRow, root: StepRow) -> Mapping[str, Json]:
@@ -200,19 +200,6 @@ def child_error(run: RunRow, root: StepRow, row: StepRow) -> Error:
         own, message=f'run "{run.id}" failed: {own.message}', step=row.path, attempt=row.attempt, cause=own.to_json(),
         details={"run": run.id, "execution": run.execution, "step": own.step},
     )  # fmt: skip
-
-
-def fail_waiting(work: Work, row: StepRow, error: Error) -> None:
-    """What a step waited for has failed, or did not come in time: tried again where its policy says so."""
-    node = work.node(row)
-    error = replace(error, step=row.path, attempt=row.attempt or None)
-    after = lifecycle.after_failure(row, node, error, after=None, now=work.now, chance=work.chance())
-    if is_over(after):
-        end(work, after)
-        return
-    payload = {"code": error.code, "message": error.message, "attempt": error.attempt, "at": after.available_at}
-    work.event(row.run, "step.retried", row.path, payload)
-    work.put(after)
 
 
 def cancel_orphan(work: Work, run: RunRow, root: StepRow, child: RunRow) -> None:

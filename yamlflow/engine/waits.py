@@ -15,8 +15,7 @@ from ..errors import InvalidInput, NotAllowed, Problem, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import Asking, Error, Json, Waiting
 from ..rows import RunRow, StepRow
-from .ends import cancel_tree, end
-from .runs import fail_waiting
+from .ends import cancel_tree, end, fail_attempt
 from .signals import awaited, hand_over
 from .work import Work
 
@@ -90,7 +89,7 @@ def time_out(work: Work, row: StepRow) -> None:
             cancel_tree(work, root, {"reason": LATE["child"], "by": row.path, "origin": "parent"})
             return
     assert row.error is not None
-    fail_waiting(work, row, Error.from_json(json.loads(row.error)))
+    fail_attempt(work, row, Error.from_json(json.loads(row.error)))
 
 
 def answer(
