@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,28 @@ def test_all_makes_up_for_the_newest_thousand_and_tells_of_the_rest(make: Make, 
     assert fired[0].at == T0 + 8 * MINUTE
     assert fired[0].note == "7 earlier times passed over (catch_up: all)"
     assert fired[-1].at == clock.now()
+
+
+@pytest.mark.parametrize("cron", ["* * * * *", "*/7 3-5 * * *", "0 0 * * MON"])
+@pytest.mark.parametrize("catch_up", ["latest", "all"])
+def test_years_of_missed_times_are_not_looked_through_one_by_one(
+    make: Make, clock: FakeClock, cron: str, catch_up: str
+) -> None:
+    one = package(f"[{{cron: '{cron}', catch_up: {catch_up}}}]")
+    make(one).close()
+    years = 60 if "MON" in cron else 2
+    clock.advance(years * 365 * DAY + 5 * MINUTE)
+    runtime = make(one)
+    fired = runtime.timetable.fire()
+    [(entry, _)] = runtime.timetable.entries()
+    # The same, looked for from a little before: each time is there, in order.
+    near = list(islice(entry.times.times(fired[0].at - 1000), len(fired)))
+    assert [each.at for each in fired] == near
+    following = entry.times.after(fired[-1].at)
+    assert following is not None
+    assert following > clock.now()
+    assert len(fired) == (MOST if catch_up == "all" else 1)
+    assert (fired[0].note or "").startswith("more than 2000 earlier times passed over")
 
 
 def test_two_that_look_after_a_schedule_fire_a_time_once(make: Make, clock: FakeClock) -> None:

@@ -8,10 +8,10 @@ on once. A run's id is made of its package and its time.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from .clock import MINUTE, Clock, to_datetime, to_text
 from .cron import Cron, InvalidCron
@@ -30,6 +30,8 @@ from .store.base import Store
 GRACE = MINUTE
 #: Times that ``catch_up: all`` makes up for at most, the newest ones.
 MOST = 1000
+#: Times that were missed are counted up to here: a year of minutes is not looked through one by one.
+COUNTED = 2 * MOST
 #: Who starts these runs.
 BY = "schedule"
 
@@ -191,7 +193,8 @@ class Timetable:
         times, passed = due_times(entry, due, now)
         note = None
         if passed:
-            note = f"{passed} earlier time{'s' if passed > 1 else ''} passed over (catch_up: {entry.catch_up})"
+            count = f"more than {COUNTED}" if passed > COUNTED else str(passed)
+            note = f"{count} earlier time{'s' if passed > 1 else ''} passed over (catch_up: {entry.catch_up})"
         if not times:
             return self._keep(entry, due, Fired(entry=entry, at=due, note=note, next_at=entry.times.after(now)))
         fired: list[Fired] = []
@@ -255,17 +258,29 @@ class Timetable:
 
 
 def due_times(entry: Entry, due: int, now: int) -> tuple[Sequence[int], int]:
-    """The times to act on, oldest first, and how many are passed over."""
-    times: deque[int] = deque([due], MOST if entry.catch_up == "all" else 1)
-    count = 1
-    for at in entry.times.times(due):
-        if at > now:
-            break
-        times.append(at)
-        count += 1
+    """The times to act on, oldest first, and how many are passed over (beyond ``COUNTED`` only that there are more)."""
+    wanted = MOST if entry.catch_up == "all" else 1
+    missed = [due, *islice(until(entry.times, due, now), COUNTED + wanted)]
+    more = len(missed) > COUNTED + wanted
+    times = newest(entry.times, now, wanted) if more else missed[-wanted:]
     if entry.catch_up == "none" and now - times[-1] > GRACE:
-        times.clear()
-    return list(times), count - len(times)
+        times = []
+    return times, COUNTED + 1 if more else len(missed) - len(times)
+
+
+def until(times: Cron, after: int, now: int) -> Iterator[int]:
+    """The times after a moment and up to now, in order."""
+    return takewhile(lambda at: at <= now, times.times(after))
+
+
+def newest(times: Cron, now: int, wanted: int) -> list[int]:
+    """The last times up to now, where there are certainly that many: looked for in ever longer spans before it."""
+    span = wanted * MINUTE
+    while True:
+        found = list(until(times, now - span, now))
+        if len(found) >= wanted:
+            return found[-wanted:]
+        span *= 4
 
 
 def is_same(entry: Entry, row: ScheduleRow) -> bool:
