@@ -59,7 +59,7 @@ def asking(runtime: Runtime, run: RunRow, step: str) -> StepRow:
 
     if step:
         return find_step(runtime.store, run, step)
-    waiting = [row for row in runtime.store.tree(run.key) if row.awaits == "approval"]
+    waiting = runtime.store.waiters(run.key, "approval")
     if len(waiting) == 1:
         return waiting[0]
     if not waiting:

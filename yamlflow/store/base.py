@@ -309,6 +309,9 @@ class Reader(Protocol):
     def signals(self, run: int, *, unread: bool = False, limit: int = 1000) -> list[SignalRow]:
         """A run's signals in the order in which they came; with ``unread`` only those that nobody has read."""
 
+    def waiters(self, run: int, awaits: str, *, limit: int = 1000) -> list[StepRow]:
+        """The steps of a run that await this (``approval``, ``signal:NAME``), the longest first."""
+
     def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
         """The runs that steps of a run have started, ended ones included, in order."""
 

@@ -33,7 +33,7 @@ from .connection import connect, explained, path_of, prepare
 from .sqlite_cache import SqliteCache, all_kept
 from .sqlite_calendar import CalendarReader, CalendarTransaction
 from .sqlite_locks import SqliteLocks, held_locks
-from .sqlite_messages import IN_SLOT, SIGNALS, MessageStatements
+from .sqlite_messages import IN_SLOT, SIGNALS, WAITERS, MessageStatements
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -313,6 +313,9 @@ class SqliteStore(CalendarReader):
 
     def signals(self, run: int, *, unread: bool = False, limit: int = 1000) -> list[SignalRow]:
         return [SignalRow._make(row) for row in self._all(SIGNALS, (run, not unread, limit))]
+
+    def waiters(self, run: int, awaits: str, *, limit: int = 1000) -> list[StepRow]:
+        return [StepRow._make(row) for row in self._all(WAITERS, (run, awaits, limit))]
 
     def child_runs(self, run: int, *, limit: int = 1000) -> list[RunRow]:
         sql = f"select {RUN} from runs where parent_run = ? and parent_run is not null order by key limit ?"

@@ -20,9 +20,10 @@ update signals set taken_by = ?
 where seq = (select seq from signals where run = ? and name = ? and taken_by is null order by seq limit 1)
 returning {SIGNAL}
 """
-AWAITING = f"""
-select {STEP} from steps where run = ? and awaits = ? and awaits is not null order by started_at, id limit 1
-"""
+#: By the partial index over steps that await something: as many rows as wait, not as many as the run has.
+WAITERS = (
+    f"select {STEP} from steps where run = ? and awaits = ? and awaits is not null order by started_at, id limit ?"
+)
 CHILDREN = f"select {RUN} from runs where parent_run = ? and parent_run is not null and ended_at is null order by key"
 IN_SLOT = f"select {RUN} from runs where slot = ? and status = ? and slot is not null and ended_at is null order by key limit ?"
 SIGNALS = f"select {SIGNAL} from signals where run = ? and (? or taken_by is null) order by seq limit ?"
@@ -52,7 +53,7 @@ class MessageStatements:
         return self._db.execute(sql, (successor, run)).rowcount
 
     def awaiting(self, run: int, awaits: str) -> StepRow | None:
-        row = self._db.execute(AWAITING, (run, awaits)).fetchone()
+        row = self._db.execute(WAITERS, (run, awaits, 1)).fetchone()
         return None if row is None else StepRow._make(row)
 
     def children(self, run: int) -> list[RunRow]:

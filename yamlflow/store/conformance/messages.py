@@ -62,6 +62,8 @@ class Messages(Ground):
             assert found.id == early.id
             assert tx.awaiting(run.key, "signal:nothing") is None
             assert tx.awaiting(run.key + 1, "signal:go") is None
+        assert [row.id for row in store.waiters(run.key, "signal:go")] == [early.id, late.id]
+        assert [row.id for row in store.waiters(run.key, "signal:go", limit=1)] == [early.id]
 
     def test_the_live_children_of_a_run_are_found_and_handed_on(self, store: Store) -> None:
         run, next_one = self.add_run(store), self.add_run(store, execution=2)
