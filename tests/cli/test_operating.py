@@ -329,3 +329,15 @@ def test_runs_that_no_step_started_can_be_listed_alone(cli: Cli, write: Write) -
     cli("run", "parent.yaml", "--run-id", "p", "-q")
     assert [run["id"] for run in cli("runs", "--json").json] == ["p._1", "p"]
     assert [run["id"] for run in cli("runs", "--top", "--json").json] == ["p"]
+
+
+def test_who_goes_on_without_a_plugin_is_warned_before_its_steps_fail(cli: Cli, write: Write) -> None:
+    plugin = write(
+        "more/odd.py", "from yamlflow import executor\n\n@executor('odd')\ndef odd() -> int:\n    return 1\n"
+    )
+    write("odd.yaml", "yamlflow: 1\nname: odd\nsteps: [{kind: odd}]\n")
+    assert cli("start", "odd.yaml", "--run-id", "o", "--plugins", plugin.parent).status == 0
+    resumed = cli("resume", "o", "-q")
+    assert resumed.status == 1
+    assert "run o has steps of a kind that no plugin here supplies: odd. They will fail" in resumed.err
+    assert cli("retry", "o", "-q", "--plugins", plugin.parent).status == 0

@@ -58,6 +58,7 @@ def go_on(
         if run_id and runs[0].ended_at is not None:
             return tell_ended(archive, runs[0], quiet=quiet, as_json=as_json)
         plugins = plugins_for(ctx, project, runs)
+        lacking = {run.id: kinds for run in runs if (kinds := missing_kinds(archive, run, plugins))}
     if run_id and runs[0].paused:
         raise NotAllowed(f"run {runs[0].id} is paused; `yamlflow unpause {runs[0].id}` lets it go on")
     for run in runs:
@@ -68,6 +69,11 @@ def go_on(
         click.echo("no run is unfinished", err=True)
         return 0
 
+    for run in runs:
+        if run.id in lacking:
+            words = f"run {run.id} has steps of a kind that no plugin here supplies: {', '.join(lacking[run.id])}"
+            click.secho(f"warning: {words}. They will fail; `--plugins DIR` says where to look.", err=True, fg="yellow")
+
     def begin(runtime: Runtime) -> list[RunRow]:
         return [runtime.store.run_at(run.key) or run for run in runs]
 
@@ -76,6 +82,21 @@ def go_on(
     return follow(
         ctx, project, plugins, begin, workers=workers, quiet=quiet, as_document=as_json, title=title, several=several
     )
+
+
+def missing_kinds(archive: Archive, run: RunRow, plugins: Plugins) -> list[str]:
+    """The kinds that a run's package names and nobody has: neither a plugin here nor a worker that lives."""
+    from ..plan import every_step
+    from ..spec import Call
+    from ..views.workers import workers_of
+
+    package = archive.plans(run.digest).package
+    named = {step.body.kind for step in every_step(package) if isinstance(step.body, Call)}
+    lacking = named - package.kinds.keys() - plugins.executors.keys()
+    elsewhere = {
+        kind for worker in workers_of(archive.store) if lacking and worker.alive for kind in worker.kinds or ()
+    }
+    return sorted(lacking - elsewhere)
 
 
 def tell_ended(archive: Archive, run: RunRow, *, quiet: bool, as_json: bool) -> int:
