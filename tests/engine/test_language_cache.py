@@ -223,6 +223,21 @@ def test_what_is_undone_is_not_taken_by_anybody(stage: Stage) -> None:
     assert stage.ran == ["g/a", "c", "g/a@undo"]
 
 
+def test_an_undo_leaves_what_another_run_has_computed_since(stage: Stage) -> None:
+    body = """
+        inputs: {fails: {type: boolean}}
+        steps:
+          - {id: a, kind: ok, cache: {key: k}, undo: {kind: ok}}
+          - {kind: sleep, with: {for: 1h}}
+          - {kind: bad, if: inputs.fails}
+    """
+    stage.start(body, {"fails": True})
+    stage.start(body, {"fails": False}, use_cache=False)
+    stage.runtime.run_until_idle()
+    assert stage.finish("run-1") == "failed"
+    assert [row.run_id for row in stage.store.cached()] == ["run-2"]
+
+
 def test_a_step_that_took_a_kept_result_has_nothing_to_undo(stage: Stage) -> None:
     stage.play("steps: {a: {kind: ok, cache: {key: k}, undo: {kind: ok}}}")
     stage.ran.clear()

@@ -66,8 +66,13 @@ def forget_kept(work: Work, rows: Iterable[StepRow]) -> None:
     """What the steps gave holds no longer: their effect is being taken back."""
     for row in rows:
         wanted = terms_of(row).get("cache")
-        if wanted is not None and "from" not in wanted:
-            work.tx.forget_kept(package=work.run(row.run).package, step=shape(row.path), key=wanted["key"])
+        if wanted is None or "from" in wanted:
+            continue
+        run, step = work.run(row.run), shape(row.path)
+        found = work.tx.kept(run.package, step, wanted["key"])
+        # Another run may have computed the same since; what that one did stands.
+        if found is not None and (found.run_id, found.execution, found.path) == (run.id, run.execution, row.path):
+            work.tx.forget_kept(package=run.package, step=step, key=wanted["key"])
 
 
 def drop_expired(work: Work) -> None:
