@@ -18,7 +18,7 @@ from yamlflow.packages import Loaded, loaded
 from yamlflow.plugins import load
 from yamlflow.runtime import Runtime
 from yamlflow.testing import FakeClock
-from yamlflow.views.attempts import attempts_of
+from yamlflow.views.attempts import told_by
 from yamlflow.views.given import STANDINS, Given, given_to, masked
 
 SECRET = "s3cr3t-value-of-a-token"
@@ -54,7 +54,9 @@ class Seen:
         run, row = self.runtime.run("r"), self.runtime.step("r", path)
         assert run is not None
         assert row is not None
-        return given_to((runtime or self.runtime).bench, row, attempts_of(self.runtime.store, run.key, path)[attempt])
+        return given_to(
+            (runtime or self.runtime).bench, row, told_by(self.runtime.store.events(run.key, step=path))[attempt]
+        )
 
 
 def package(steps: dict[str, Any], **more: Any) -> Loaded:
@@ -160,7 +162,7 @@ def test_what_was_drawn_is_known_only_when_an_attempt_has_ended(seen: Seen) -> N
     run, row = seen.runtime.run("r"), seen.runtime.step("r", "b")
     assert run is not None
     assert row is not None
-    (attempt,) = attempts_of(seen.runtime.store, run.key, "b")
+    (attempt,) = told_by(seen.runtime.store.events(run.key, step="b"))
     running = given_to(seen.runtime.bench, row, replace(attempt, drawn={}))
     assert running.problem == "it cannot be rendered here: uuid() is not in the log: it is told when an attempt ends"
 
@@ -175,7 +177,7 @@ def test_a_filter_that_is_not_here_is_named(clock: FakeClock, tmp_path: Any) -> 
         runtime.run_until_idle()
         row = runtime.step("r", "a")
         assert row is not None
-        (attempt,) = attempts_of(runtime.store, run.key, "a")
+        (attempt,) = told_by(runtime.store.events(run.key, step="a"))
         assert given_to(runtime.bench, row, attempt).input == {"value": "HEY"}
         bare = Runtime(runtime.store, home=runtime.home, clock=clock, plugins=load(entry_points=False))
         problem = given_to(bare.bench, row, attempt).problem

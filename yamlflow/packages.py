@@ -69,7 +69,7 @@ def loaded(read: document.Document) -> Loaded:
 
 
 def made(read: document.Document) -> Loaded:
-    """A package from a document that is known to be well-formed. ``InvalidPackage`` for what is still to come."""
+    """A package from a document that is known to be well-formed."""
     package = package_from(read.data)
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 

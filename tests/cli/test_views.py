@@ -13,7 +13,7 @@ from yamlflow.packages import Loaded, loaded
 from yamlflow.rows import EventRow
 from yamlflow.runtime import Runtime
 from yamlflow.testing import FakeClock
-from yamlflow.views.attempts import attempts_of
+from yamlflow.views.attempts import told_by
 from yamlflow.views.board import MANY, Board
 from yamlflow.views.drawing import drawing, to_dot, to_mermaid
 from yamlflow.views.language import with_kinds
@@ -155,7 +155,7 @@ def test_every_lease_of_a_step_is_an_attempt_that_can_be_looked_at(runtime: Runt
     one.run_once()
     clock.advance(30_000)
     one.run_once()
-    first, second = attempts_of(one.store, run.key, "again")
+    first, second = told_by(one.store.events(run.key, step="again"))
     assert (first.attempt, first.status, first.next_at) == (1, "failed", second.started_at)
     assert (second.attempt, second.status, second.error["code"]) == (2, "failed", "no")
 

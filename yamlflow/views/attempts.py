@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from ..outcome import Json
 from ..rows import EventRow
-from ..store.base import Reader
 from .runs import text_of
 
 #: What ends an attempt, and what is said of it then.
@@ -56,11 +55,6 @@ class AttemptView:
             "error": self.error,
             "next_at": text_of(self.next_at),
         }
-
-
-def attempts_of(reader: Reader, run: int, path: str) -> list[AttemptView]:
-    """Every lease of the step at a path, first to last."""
-    return told_by(reader.events(run, step=path, limit=MOST_EVENTS))
 
 
 def told_by(events: Iterable[EventRow]) -> list[AttemptView]:
