@@ -26,6 +26,7 @@ def play(seed: int, moves: int = 60) -> World:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @example(25168385)
+@example(874)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_every_run_ends_and_ends_right(seed: int) -> None:
     world = play(seed)
