@@ -18,7 +18,7 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
     (
-        "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
+        "outcome facts rows values serializers policies duration checks masking faults inputs loops spec template plan queueing "
         "lifecycle",
     ),
     ("tables",),

@@ -39,6 +39,11 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or the empty text when none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
@@ -73,7 +78,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
-        words = [part for part in (place, dotted(self.pointer), self.message) if part]
+        words = [part for part in (shown(place), shown(dotted(self.pointer)), self.message) if part]
         text = ": ".join(words)
         kind = "warning: " if self.warning else ""
         return f"{kind}{text}. {self.remedy}" if self.remedy else f"{kind}{text}"

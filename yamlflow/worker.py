@@ -97,6 +97,8 @@ class Worker:
         #: Whether steps of kinds that this worker lacks are left to others without asking; see ``ability``.
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
+        #: Whether others know of it.
+        self._known = False
         self._started = bench.clock.now()
         #: Set while no sweep goes on.
         self._swept = threading.Event()
@@ -112,6 +114,7 @@ class Worker:
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
         self._say("running")
+        self._known = True
         self._renewed = self.bench.clock.steady()
 
     def close(self) -> None:
@@ -120,7 +123,8 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            self._say("stopped")
+            if self._known:
+                self._say("stopped")
         except StoreUnavailable:
             # The lock file says it too, as soon as it is free.
             pass

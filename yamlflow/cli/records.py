@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UnknownName, did_you_mean
-from .common import command, json_option
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..projections import Projections
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("collection", required=False, metavar="[COLLECTION]")
 @click.option("-p", "--projection", metavar="NAME", help="Whose; needed when several packages have such a collection.")
 @click.option("--where", metavar="SQL", help="A condition on the columns.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")
+@click.option("--limit", type=Count(), metavar="N", help="At most so many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 @click.pass_context

@@ -9,6 +9,7 @@ import codecs
 import difflib
 import os
 import re
+import reprlib
 import stat
 import unicodedata
 from pathlib import Path
@@ -42,6 +43,8 @@ def name_of(character: str) -> str:
 
 def read_file(path: str | os.PathLike[str], *, size: int) -> bytes:
     """A file's bytes, at most ``size`` of them; raises ``InvalidPackage``."""
+    if not isinstance(path, str | os.PathLike):
+        raise _refused(reprlib.repr(path), "is no path", "Give the path of a file.")
     file = Path(path)
     try:
         status = file.stat()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
+from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, UserError
 from .schema import APPLICATION_ID, VERSION, migrate
 
 #: Milliseconds to wait for another process's transaction.
@@ -35,6 +35,8 @@ def explained(url: str) -> Iterator[None]:
     """Turns SQLite's errors into ours, with the store's name, the cause and the remedy."""
     try:
         yield
+    except UnicodeEncodeError:
+        raise UserError("a text holds half a character, which UTF-8 cannot say; write the whole one") from None
     except sqlite3.DatabaseError as error:
         text = str(error)
         for word, kind, remedy in CAUSES:
