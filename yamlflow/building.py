@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from . import document
+from .checks import described
 from .errors import InvalidInput, InvalidPackage, PluginError, Problem, StepFault, UserError
 from .executors.binding import Binding
 from .facts import EmittedStep, named
@@ -100,20 +101,6 @@ class RunBuilder:
     def steps(self) -> tuple[Emitted, ...]:
         """The steps so far, in the order in which they were made."""
         return tuple(self._steps)
-
-
-def described(thing: Any) -> str:
-    """What a value is, without where it lies in memory."""
-    if callable(thing):
-        sort = (
-            "an async function"
-            if inspect.iscoroutinefunction(thing)
-            else "a generator"
-            if inspect.isgeneratorfunction(thing)
-            else "callable"
-        )
-        return f"{getattr(thing, '__qualname__', type(thing).__qualname__)}, {sort}"
-    return reprlib.repr(thing)
 
 
 class Entry:

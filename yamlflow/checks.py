@@ -5,6 +5,7 @@ An id becomes part of a path, a line and a command; so it holds nothing that mea
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 
 from .duration import LONGEST
@@ -65,3 +66,11 @@ def check_count(number: object, what: str, *, least: int = 1, most: int = MOST) 
         return
     if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
         raise UserError(f"{what} must be a number from {least} to {most:,}; it is {reprlib.repr(number)}")
+
+
+def described(thing: object) -> str:
+    """What a value is, without where it lies in memory."""
+    if not callable(thing):
+        return reprlib.repr(thing)
+    name = getattr(thing, "__qualname__", type(thing).__qualname__)
+    return f"{'an async' if inspect.iscoroutinefunction(thing) else 'the'} function {name}"

@@ -64,6 +64,8 @@ class Client(Results, Keeping):
     ) -> None:
         self.clock = clock or SystemClock()
         check_store(store, synchronous)
+        # What can be refused is refused before anything is opened.
+        known = Serializers(serializers)
         self.store: Store = (
             SqliteStore(store, synchronous=synchronous) if isinstance(store, str | sqlite3.Connection) else store
         )
@@ -71,9 +73,7 @@ class Client(Results, Keeping):
         self.home = self._home(home)
         self.plans = Plans(self.store)
         self.expressions = expressions or Expressions()
-        self.shelf = Shelf(
-            self.store, clock=self.clock, expressions=self.expressions, find=find, serializers=Serializers(serializers)
-        )
+        self.shelf = Shelf(self.store, clock=self.clock, expressions=self.expressions, find=find, serializers=known)
         self.projections = Projections(self.home, self.store)  # type: ignore[arg-type]
         self.artifact_store = artifacts or FileArtifacts(self.home / "artifacts")
         self._on_event = on_event
@@ -300,6 +300,7 @@ class Client(Results, Keeping):
 
     def run(self, run_id: str) -> RunRow | None:
         """A run by id, its newest execution; None when there is none."""
+        check_text(run_id, "run id")
         return self.store.find_run(run_id)
 
     def runs(self, wanted: RunFilter = RunFilter()) -> list[RunRow]:

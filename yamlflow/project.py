@@ -314,6 +314,9 @@ def find_package(given: str, project: Project) -> Path:
         return path
     if path.is_dir():
         raise UnknownName(f"{given} is a folder. Name a file in it.")
+    if os.path.lexists(path):
+        words = "a link that leads to no file" if path.is_symlink() else "no regular file"
+        raise UnknownName(f"{given} is {words}. Name a file that holds a package.")
     if looks_like_path(given):
         raise UnknownName(f"there is no file {given}. {nearby(path)}")
     known = list(package_files(project.package_folders))

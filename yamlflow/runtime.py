@@ -21,7 +21,7 @@ from typing import Any
 
 from . import document
 from .building import Package
-from .checks import check_count, check_id
+from .checks import check_count, check_id, described
 from .client import Client
 from .clock import Clock, WallClock
 from .duration import LONGEST
@@ -113,6 +113,14 @@ class Runtime(Client):
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
             serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
         )  # fmt: skip
+        try:
+            self._begin(policies, schedules)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, policies: Mapping[str, Any], schedules: Sequence[str | Loaded]) -> None:
+        """What a runtime tells its store before it works."""
         if policies:
             with self.transaction() as work:
                 for queue in policies.values():
@@ -146,7 +154,7 @@ class Runtime(Client):
             return
         found = [executor_of(thing)] if executor_of(thing) is not None else methods_of(thing)
         if not found:
-            words = f"{thing!r} is neither a package nor an executor"
+            words = f"{described(thing)} is neither a package nor an executor"
             raise PluginError(f'{words}; decorate a function with @executor("a/kind"), or build a Package')
         for executor in found:
             assert executor is not None

@@ -18,8 +18,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -96,7 +97,7 @@ class Stage:
                 (place / name).unlink(missing_ok=True)
             if changed or case.prepare:
                 del self._made[case.given]
-        unwanted = tuple(name for name in changed if not any(Path(name).match(kept) for kept in case.keeps))
+        unwanted = tuple(name for name in changed if not any(fnmatch(name, kept) for kept in case.keeps))
         return Played(seen=seen, changed=unwanted, seconds=seconds, room=room)
 
     def _place(self, world: str | None) -> Path:
@@ -224,6 +225,9 @@ def called(code: str) -> str:
     """Run Python: the error that it raises, as somebody reads it, or what shows that it was none of ours."""
     scope: dict[str, Any] = {"yamlflow": yamlflow, "Path": Path, "os": os, "sqlite3": sqlite3}
     scope |= {name: getattr(yamlflow, name) for name in yamlflow.__all__}
+    opened: list[yamlflow.Client] = []
+    for name in ("Client", "Runtime"):
+        scope[name] = kept(getattr(yamlflow, name), opened)
     err = text_stream()
     try:
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(err):
@@ -233,12 +237,25 @@ def called(code: str) -> str:
     except TypeError as wrong:
         # A name or number of arguments that Python itself refuses at the call is as good as a refusal of ours.
         frames = traceback.extract_tb(wrong.__traceback__)
-        if frames[-1].filename == "<string>":
+        if frames[-1].filename in ("<string>", __file__):
             return f"TypeError: {wrong}\n"
         return traceback.format_exc()
     except Exception:
         return traceback.format_exc()
+    finally:
+        for each in opened:
+            each.close()
     return f"not refused\n{content_of(err)}"
+
+
+def kept(sort: type[yamlflow.Client], opened: list[yamlflow.Client]) -> Callable[..., yamlflow.Client]:
+    """Makes clients of a sort, to be closed when the case is over."""
+
+    def make(*args: Any, **options: Any) -> yamlflow.Client:
+        opened.append(sort(*args, **options))
+        return opened[-1]
+
+    return make
 
 
 def command_apart(case: Case, place: Path) -> tuple[Seen, float, int | None]:
@@ -272,7 +289,10 @@ def alarm() -> Iterator[None]:
 
 def said(text: str, place: Path) -> str:
     """A text as it stands in a file: without the folder's name, which differs every time."""
-    text = text.replace(f"{place}", "FOLDER")
+    text = text.replace(f"{place}", "FOLDER").replace(f"{ROOT}", "YAMLFLOW")
+    text = re.sub(
+        r"\b\d\d:\d\d:\d\d\b", "TIME", re.sub(r"\b\d+(\.\d+)?m?s\b(?= *$)", "SOME TIME", text, flags=re.MULTILINE)
+    )
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 

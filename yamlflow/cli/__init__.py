@@ -99,7 +99,7 @@ class Commands(click.Group):
     def _from_plugins(self, ctx: click.Context, name: str) -> click.Command | None:
         from .opening import plugins_of
 
-        plugins_of(ctx).manager.hook.yamlflow_commands(cli=self)
+        plugins_of(ctx).add_commands(self)
         return super().get_command(ctx, name)
 
     def resolve_command(

@@ -40,9 +40,16 @@ def records(
     from ..projections import Projections
     from .opening import looking
 
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude one another.", ctx)
     with looking(ctx) as archive:
         projections = Projections(archive.home, archive.store)  # type: ignore[arg-type]
-        names = [projection] if projection else known(projections, archive)
+        names = known(projections, archive)
+        if projection is not None:
+            if projection not in names:
+                remedy = did_you_mean(projection, names) or f"There are: {', '.join(names) or 'none'}."
+                raise UnknownName(f'there is no projection "{projection}". {remedy}')
+            names = [projection]
         if collection is None:
             return list_collections(projections, names, as_json=as_json)
         name = owner(projections, names, collection)

@@ -64,6 +64,11 @@ def read_file(path: str | os.PathLike[str], *, size: int) -> bytes:
     return content
 
 
+def no_text(given: object, file: str) -> InvalidPackage:
+    """What a program gave for a document, and is none."""
+    return _refused(file, f"{reprlib.repr(given)} is no text", "Give the text of a document, or its bytes.")
+
+
 def too_large(file: str, size: int, limit: int) -> InvalidPackage:
     """A document over the size limit."""
     return _refused(

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import RunExists, StoreGone
+from ..errors import NotAllowed, RunExists, StoreGone
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
@@ -262,6 +262,7 @@ class SqliteStore(CalendarReader):
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
         with self._lock, explained(self.url):
+            refuse_within(self._db)
             self._db.execute("begin immediate")
             try:
                 yield SqliteTransaction(self._db)
@@ -397,6 +398,7 @@ class SqliteStore(CalendarReader):
     def forget_records(self, projection: str, upto: int) -> None:
         """Drop records that their projection has durably applied."""
         with self._lock, explained(self.url):
+            refuse_within(self._db)
             self._db.execute("begin immediate")
             self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
             self._db.execute("commit")
@@ -408,6 +410,12 @@ class SqliteStore(CalendarReader):
     def _one(self, sql: str) -> Any:
         with self._lock, explained(self.url):
             return self._db.execute(sql).fetchone()
+
+
+def refuse_within(db: sqlite3.Connection) -> None:
+    """A transaction is not begun within another: what is to hold of both would be told wrong. ``NotAllowed``."""
+    if db.in_transaction:
+        raise NotAllowed("this is within a transaction already; do it before, or after that has ended")
 
 
 def place_of(path: str) -> tuple[int, int] | None:
