@@ -119,9 +119,18 @@ class Command(click.Command):
         write_options(ctx, formatter, "Common options", self.shared)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        refuse_twice(self.make_parser(ctx).parse_args(list(args))[2], ctx)
         rest = super().parse_args(ctx, args)
         listen(flags_of(ctx))
         return rest
+
+
+def refuse_twice(given: Sequence[click.Parameter], ctx: click.Context) -> None:
+    """Refuse an option that takes one value and has two: which is meant, nobody can tell. ``UsageError``."""
+    for param in given:
+        once = isinstance(param, click.Option) and not (param.multiple or param.is_flag or param.count)
+        if once and given.count(param) > 1:
+            raise click.UsageError(f"{param.opts[0]} is given {given.count(param)} times; give it once.", ctx)
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
