@@ -18,7 +18,7 @@ from . import scheduler
 from .ability import able, known_elsewhere, told
 from .calls import Call, Calls, Ended, cancel_token
 from .clock import SECOND, boot_id
-from .engine.commands import release, report, transact
+from .engine.commands import expire, release, report, transact
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
@@ -111,8 +111,19 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
-        self._say("running")
+        self._introduce()
         self._renewed = self.bench.clock.steady()
+
+    def _introduce(self) -> None:
+        """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
+        workers would go on for ever.
+        """
+        with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+            for row in work.tx.leased(workers=[self.name]) if self._sign is not None else ():
+                if row.id not in self.calls.held:
+                    expire(work, work.step(row.id))
+            work.tx.put_worker(self._row("running"))
+            work.tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
@@ -120,7 +131,8 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            self._say("stopped")
+            with self.bench.store.transaction() as tx:
+                tx.put_worker(self._row("stopped"))
         except StoreUnavailable:
             # The lock file says it too, as soon as it is free.
             pass
@@ -128,12 +140,6 @@ class Worker:
             self._sign.end()
             self._sign = None
         self.calls.close()
-
-    def _say(self, status: str) -> None:
-        with self.bench.store.transaction() as tx:
-            tx.put_worker(self._row(status))
-            if status == "running":
-                tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def _row(self, status: str) -> WorkerRow:
         lock = str(self._sign.path) if self._sign else None

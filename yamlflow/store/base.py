@@ -149,8 +149,8 @@ class LeaseTransaction(Protocol):
     def put_worker(self, row: WorkerRow) -> None:
         """Keep what a worker says of itself."""
 
-    def holders(self) -> list[WorkerRow]:
-        """The workers that hold a lease; few, however many there ever were."""
+    def watched(self) -> list[WorkerRow]:
+        """The workers that have not said that they stopped, or hold a lease; few, however many there ever were."""
 
     def forget_workers(self, seen_before: int) -> None:
         """Drop workers that are not running and were last seen before a time."""

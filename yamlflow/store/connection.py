@@ -14,6 +14,12 @@ from .schema import APPLICATION_ID, VERSION, migrate
 #: Milliseconds to wait for another process's transaction.
 BUSY_TIMEOUT = 30_000
 
+#: In one statement, which sees one state: another process may be making the store at this moment.
+WHOSE = """
+select (select application_id from pragma_application_id), (select user_version from pragma_user_version),
+    (select count(*) from sqlite_master)
+"""
+
 #: Words of SQLite's messages, and what they mean to a person.
 CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
     ("not a database", StoreCorrupt, "the file is not a yamlflow store; name another with --store"),
@@ -77,15 +83,13 @@ def prepare(connection: sqlite3.Connection, *, url: str, synchronous: str) -> No
 
 def refuse_foreign(connection: sqlite3.Connection, url: str) -> None:
     """Another application's database is never written to, nor one of a newer yamlflow."""
-    application = connection.execute("pragma application_id").fetchone()[0]
-    version = connection.execute("pragma user_version").fetchone()[0]
+    application, version, tables = connection.execute(WHOSE).fetchone()
     if application == APPLICATION_ID:
         if version > VERSION:
             raise StoreTooNew(
                 f"{url}: it was written by a newer yamlflow (schema {version}, this one knows {VERSION}); upgrade yamlflow"
             )
         return
-    tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
     if application or version or tables:
         raise StoreCorrupt(f"{url}: this is another application's database; name another with --store")
 
