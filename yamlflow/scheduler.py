@@ -36,13 +36,13 @@ WAKE_BATCH = 1000
 TRIES, PAUSE = 20, 20
 
 
-def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = True) -> bool:
+def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = True, judging: bool = True) -> bool:
     """Expire what is lost and wake what is due, within an open transaction; whether there may be more at once.
 
     With ``here`` the leases of workers that are known to be dead are void at once. What costs more than a glance is left
-    out unless the look is ``thorough``.
+    out unless the look is ``thorough``. Without ``judging`` leases that ran out are left to whoever has them.
     """
-    for row in work.tx.leased(expired_at=steady):
+    for row in work.tx.leased(expired_at=steady) if judging else ():
         expire(work, work.step(row.id))
     if here is not None:
         for worker in work.tx.watched():

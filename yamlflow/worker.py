@@ -91,6 +91,9 @@ class Worker:
         self._seen_version = -1
         self._renewed = 0
         self._looked = 0
+        #: When this worker last had the store to itself, and from when on it judges the leases of others.
+        self._there = bench.clock.steady()
+        self._judging = self._there - settings.lease
         self._token_at: int | None = None
         self._more = False
         self._leasing = True
@@ -112,7 +115,7 @@ class Worker:
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
         self._introduce()
-        self._renewed = self.bench.clock.steady()
+        self._renewed = self._there = self.bench.clock.steady()
 
     def _introduce(self) -> None:
         """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
@@ -203,7 +206,9 @@ class Worker:
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
-                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None, thorough=looking)
+                self._more = scheduler.tick(
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
@@ -228,6 +233,17 @@ class Worker:
             if row.phase != "run" or not self._left_to_others(row):
                 self.calls.begin(row)
         return cycle
+
+    def _judges(self) -> bool:
+        """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
+        was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
+        slow judges in between.
+        """
+        here, lease = self.bench.clock.steady(), self.settings.lease
+        if here - self._there > lease // 2 and here - self._judging > lease:
+            self._judging = here + lease // 3
+        self._there = here
+        return here >= self._judging
 
     def _sweep(self) -> None:
         """Let runs go that need not be kept: in a thread, for their files may be many."""

@@ -57,7 +57,7 @@ class Checks:
         """Every run came to what it was to come to."""
         crawls = set()
         for one in self.wanted:
-            ((status, execution, result),) = self.query(
+            ((status, _execution, result),) = self.query(
                 "select runs.status, execution, steps.result from runs join steps on run = key and path = '' "
                 "where runs.id = ? order by execution desc limit 1", one.id,
             )  # fmt: skip

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ class Project:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def starts(self) -> Counter[str]:
+        """How often the work of each step began, by path."""
+        lines = self.marks.read_text().splitlines() if self.marks.exists() else []
+        return Counter(line.split(" ", 3)[3] for line in lines if line.startswith("start "))
 
     def left_running(self) -> list[str]:
         """Processes that carry the project's token: its workers, clients, guards' charges."""
