@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock",),
     (
         "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
-        "lifecycle",
+        "lifecycle checksums",
     ),
     ("tables",),
     (

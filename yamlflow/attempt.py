@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checksums import result_of
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
 from .errors import Permanent
@@ -137,7 +138,7 @@ def step_seen(lookup: Lookup, name: str) -> StepSeen | None:
         return None
     node = lookup.node_at(row.path)
     looped = node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded"
-    result = gathered(lookup.bench.store, row) if looped else None if row.result is None else json.loads(row.result)
+    result = gathered(lookup.bench.store, row) if looped else result_of(row)
     return StepSeen(
         path=row.path,
         status=row.status,

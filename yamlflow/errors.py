@@ -17,6 +17,7 @@ YamlflowError
     ├── StoreUnavailable    locked, read-only, full, unreachable
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
+    │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
     └── StoreTooNew         written by a newer yamlflow
 """
 
@@ -177,6 +178,10 @@ class StoreGone(StoreError):
 
 class StoreCorrupt(StoreError):
     """Not a yamlflow store, or a damaged one. It is never overwritten."""
+
+
+class ResultDamaged(StoreCorrupt):
+    """A stored result or package text that is not what was written; everything else of the store can be used."""
 
 
 class StoreTooNew(StoreError):

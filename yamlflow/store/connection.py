@@ -17,6 +17,11 @@ BUSY_TIMEOUT = 30_000
 #: Words of SQLite's messages, and what they mean to a person.
 CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
     ("not a database", StoreCorrupt, "the file is not a yamlflow store; name another with --store"),
+    (
+        "could not decode",
+        StoreCorrupt,
+        "a stored text is damaged; `yamlflow db check` says where, `db restore` takes a backup",
+    ),
     ("malformed", StoreCorrupt, "the file is damaged; restore a backup or run `yamlflow db check`"),
     ("locked", StoreUnavailable, "another program holds it locked; nothing was lost, try again when it is done"),
     ("readonly", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
