@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "document",
         "cron",
         "store projections",
-        "context ports artifacts logs speech folders shapes executors",
+        "context ports artifacts sifting logs speech folders shapes executors",
         "project",
         "secrets",
         "guard",
