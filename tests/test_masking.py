@@ -156,7 +156,7 @@ def test_a_secret_in_bytes_is_caught_in_pieces_of_any_size(size: int, around: by
     for form in (SECRET.encode(), base64.encodebytes(SECRET.encode() * 9), SECRET.encode().hex().encode()):
         data = around * 50 + form + around * 50
         sieve = Masker([SECRET]).sieve()
-        assert any([sieve.catches(data[start : start + size]) for start in range(0, len(data), size)])
+        assert any(sieve.catches(data[start : start + size]) for start in range(0, len(data), size))
     sieve = Masker([SECRET]).sieve()
     assert not any(sieve.catches(bytes(range(256))[start : start + size]) for start in range(0, 256, size))
 

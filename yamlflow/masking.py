@@ -69,9 +69,10 @@ class Masker:
                 pending.extend(item.values())
             elif isinstance(item, list | tuple):
                 pending.extend(item)
-            elif isinstance(item, int | float) and not isinstance(item, bool):
-                if self._finder.pattern.search(repr(item)):
-                    return True
+            elif (
+                isinstance(item, int | float) and not isinstance(item, bool) and self._finder.pattern.search(repr(item))
+            ):
+                return True
         return False
 
     def stream(self) -> StreamMasker:

@@ -63,8 +63,8 @@ async def shell(step: StepContext) -> Json:
     """Run a command, as text for a shell or as a list without one.
 
     The result is what `$YAMLFLOW_OUTPUT` says if it was written, else stdout as `parse` says, else
-    `{exit_code, stdout, stderr}` with the end of each, after `…` where it was longer. Files in `$YAMLFLOW_ARTIFACTS` become artifacts. An exit status
-    other than 0 fails with `exit_status`.
+    `{exit_code, stdout, stderr}` with the end of each, after `…` where it was longer. Files in `$YAMLFLOW_ARTIFACTS`
+    become artifacts. An exit status other than 0 fails with `exit_status`.
     """
     step.secret_remedy = SECRET_REMEDY
     cwd = step.work_in(step.input.get("cwd"))
