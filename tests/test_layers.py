@@ -16,7 +16,7 @@ from .conftest import ROOT
 
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors clock",),
+    ("errors clock private",),
     (
         "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
         "lifecycle",

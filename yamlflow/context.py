@@ -45,6 +45,7 @@ from .ports import (
     Ports,
     ProcessGuard,
 )
+from .private import make_folder
 from .shapes import shaped
 from .sifting import watched
 from .values import NotJson, plain
@@ -164,7 +165,7 @@ class StepContext:
             from .artifacts import temporary_folder
 
             self.scratch = temporary_folder(self)
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        make_folder(self.scratch)
         return self.scratch
 
     @property

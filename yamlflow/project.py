@@ -17,6 +17,7 @@ from typing import Any
 
 from .duration import parse_duration
 from .errors import StoreUnavailable, UnknownName, UserError, did_you_mean
+from .private import make_folder
 
 MARKS = (".yamlflow", "yamlflow.toml", "pyproject.toml")
 #: Where a project keeps its state, below its root.
@@ -99,7 +100,7 @@ class Project:
         folder = self.root / STATE
         ignore = folder / ".gitignore"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as wrong:

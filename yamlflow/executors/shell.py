@@ -15,6 +15,7 @@ from ..artifacts import keep_folder, open_regular
 from ..context import StepContext
 from ..errors import Permanent, Retryable, shortened
 from ..outcome import Json
+from ..private import make_folder
 from ..values import to_text
 from . import executor
 from .processes import Ended, run
@@ -93,7 +94,7 @@ class Places:
     def __init__(self, step: StepContext) -> None:
         self._folder = step.dir / f".step-{os.urandom(8).hex()}"
         self.artifacts = self._folder / "artifacts"
-        self.artifacts.mkdir(parents=True)
+        make_folder(self.artifacts)
         self._made = identity(self.artifacts)
         self._output = self._folder / "output"
         self._output.touch()
