@@ -77,7 +77,9 @@ def test_a_file_is_never_made_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize(("bits", "words"), [(0o700, None), (0o600, None), (0o640, "read"), (0o755, "read"), (0o722, "write to")])
+@pytest.mark.parametrize(
+    ("bits", "words"), [(0o700, None), (0o600, None), (0o640, "read"), (0o755, "read"), (0o722, "write to")]
+)
 def test_what_others_may_do_is_told(tmp_path: Path, bits: int, words: str | None) -> None:
     file = tmp_path / "file"
     file.touch()
