@@ -18,6 +18,7 @@ from .engine.follow import settle
 from .engine.locks import sweep
 from .engine.work import Work
 from .errors import NotAllowed
+from .private import make_folder, open_file
 from .rows import WorkerRow
 
 
@@ -82,13 +83,13 @@ class LifeSign:
     """A file that this process holds locked as long as it lives. ``NotAllowed`` when another one of that name lives."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         # Of those that were killed before they had said in the store who they are.
         for left in folder.glob("*.lock"):
             take_away(left)
         self.path = folder / f"{name}.lock"
         for _ in range(TRIES):
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = open_file(self.path, os.O_RDWR)
             if is_locked(handle) and is_at(handle, self.path):
                 self._handle = handle
                 return
