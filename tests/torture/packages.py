@@ -19,7 +19,7 @@ from ..crash.traces import trace, trace_files
 
 #: Leaves marks outside of the store, emits steps, fails at first, keeps records.
 PLUGIN = """
-import os, time
+import os, threading
 from yamlflow import Retryable, StepContext, executor
 
 def mark(step, word):
@@ -29,10 +29,14 @@ def mark(step, word):
     finally:
         os.close(handle)
 
+def rest(seconds):
+    # Not time.sleep, which libfaketime breaks.
+    threading.Event().wait(seconds)
+
 @executor("torture/work")
 def work(step: StepContext, seconds: float = 0.02) -> int:
     mark(step, "start")
-    time.sleep(seconds)
+    rest(seconds)
     mark(step, "end")
     return step.lease.epoch
 
@@ -55,7 +59,7 @@ def flaky(step: StepContext, fails: int = 1) -> int:
 @executor("torture/spider")
 def spider(step: StepContext, depth: int, width: int, seconds: float = 0.02) -> int:
     mark(step, "start")
-    time.sleep(seconds)
+    rest(seconds)
     step.record("pages", f"{step.run.id}:{step.step.path}", {"run": step.run.id, "depth": depth})
     for number in range(width if depth else 0):
         step.emit(f"p{number}", kind="torture/spider", needs=[f"p{number - 1}"] if number % 2 else [],

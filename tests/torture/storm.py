@@ -143,6 +143,8 @@ class Storm:
     def strike(self, number: int, seat: Seat, now: float) -> None:
         """Kill or freeze a worker, or kill its guard; as often as was asked for each."""
         kills, stops = (max(0, getattr(self.limits, name) - self.struck[name]) for name in ("kills", "stops"))
+        if not kills and not stops:
+            return
         guard = seat.worker.guard()
         if seat.unguarded and guard is None:
             return
