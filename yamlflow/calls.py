@@ -93,12 +93,12 @@ class Calls:
 
     def hand_out(self, attempt: Attempt, token: CancelToken) -> None:
         """Let an executor do its work: at once, on the loop or in a thread."""
-        row, mode = attempt.row, attempt.executor.mode
-        if mode == "inline":
+        row = attempt.row
+        if attempt.executor.mode == "inline":
             self.ended.append(self.ended_with(attempt, execute(attempt.executor, attempt.context)))
             return
         self.held[row.id] = Call(row.epoch, token, attempt)
-        if mode == "async":
+        if attempt.executor.awaited:
             self._loop.submit(self._execute_async(attempt))
         else:
             self._threads.submit(lambda: self._execute(attempt))
