@@ -16,7 +16,7 @@ from .attempt import Attempt, prepare
 from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
-from .engine.decisions import Report
+from .engine.decisions import Lost, Report
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -130,7 +130,7 @@ class Calls:
         except OSError as fault:
             outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
         return Ended(
-            attempt.row.id, attempt.row.epoch, asked(self.bench, attempt, outcome), attempt.draws.drawn or None
+            attempt.row.id, attempt.row.epoch, said_of(self.bench, attempt, outcome), attempt.draws.drawn or None
         )  # fmt: skip
 
     # -- outcomes
@@ -240,6 +240,13 @@ class Calls:
                     self.ended.append(item)
         self.held.clear()
         return stopped
+
+
+def said_of(bench: Bench, attempt: Attempt, outcome: Outcome) -> Report:
+    """An outcome in the engine's words; of a suspect that ended its process, that it was lost once more."""
+    if attempt.suspect and isinstance(outcome, Failed) and outcome.error.type == "ProcessGone":
+        return Lost(error=outcome.error)
+    return asked(bench, attempt, outcome)
 
 
 def cancel_token(token: CancelToken, row: StepRow) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import click
 
+from .. import supervised
 from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
 from . import common
 from .common import Command, common_options, version_option
@@ -140,6 +141,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = silenced()
+    supervised.life.ended(status)
     sys.exit(status)
 
 

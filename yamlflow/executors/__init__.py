@@ -200,7 +200,9 @@ def _refuse_unfit(function: Any, kind: str, mode: Mode | None, *, declared: bool
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise PluginError(f'kind "{kind}": a generator cannot be an executor; return a list')
     if mode == "process" and "<locals>" in getattr(function, "__qualname__", ""):
-        raise PluginError(f'kind "{kind}": mode "process" is for a function at the top of a module: another process imports it')
+        raise PluginError(
+            f'kind "{kind}": mode "process" is for a function at the top of a module: another process imports it'
+        )
     if mode not in (None, "process") and (mode == "async") != _is_async(function):
         written = "async def" if _is_async(function) else "def"
         raise PluginError(f'kind "{kind}": mode "{mode}" does not go with {written}')
