@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -142,6 +143,10 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         status = silenced()
     supervised.life.ended(status)
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        # A plugin left a thread running that Python would wait for, perhaps for ever.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

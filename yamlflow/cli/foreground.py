@@ -141,8 +141,11 @@ def work(
     grace: int = 0,
     patience: int | None = PATIENCE,
     cycles: int | None = None,
+    kill_grace: float | None = None,
 ) -> None:
     """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
+
+    What has not ended then gets SIGTERM and, after ``kill_grace`` seconds (None: those of the step), SIGKILL.
 
     A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
     """
@@ -166,5 +169,5 @@ def work(
             if not done() and turns != cycles:
                 worker.rest()
     finally:
-        worker.drain(grace)
+        worker.drain(grace, kill_grace=kill_grace)
         worker.close()

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .scheduled import Scheduled
 
 
+#: Seconds between SIGTERM and SIGKILL for what has not ended within the grace: whoever asked counts on an end.
+AFTER_GRACE = 0.5
+
+
 class Span(click.ParamType):  # type: ignore[type-arg]
     """A duration, as milliseconds."""
 
@@ -113,7 +117,7 @@ def worker(
             def stop() -> bool:
                 return signals.asked > 0
 
-            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles)
+            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles, kill_grace=AFTER_GRACE)
             said.say(f"worker {runtime.worker.name} has stopped")
             return 0
 

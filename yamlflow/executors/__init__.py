@@ -249,7 +249,7 @@ async def _supervised(work: Awaitable[Any], step: StepContext) -> Outcome:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(_contained(work))
+    task = loop.create_task(_contained(work), name=step.step.path)
     expired = False
 
     def stop() -> None:

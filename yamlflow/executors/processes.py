@@ -189,7 +189,7 @@ async def run(
             Output(process.stdout, "stdout", step, tail if keep_stdout is None else keep_stdout, loop) as out,
             Output(process.stderr, "stderr", step, tail, loop) as err,
         ):
-            await _until_dead(process, mark, step.kill_grace, (out, err))
+            await _until_dead(process, mark, step, (out, err))
     finally:
         if process.poll() is None:
             # Only where the system refused us what it takes to watch a process.
@@ -206,7 +206,9 @@ async def run(
     )
 
 
-async def _until_dead(process: subprocess.Popen[bytes], mark: str, grace: float, outputs: Sequence[Output]) -> None:
+async def _until_dead(
+    process: subprocess.Popen[bytes], mark: str, step: StepContext, outputs: Sequence[Output]
+) -> None:
     """Wait for the first process to end; then, or when canceled, end the whole group and read what is left."""
     import asyncio
 
@@ -215,7 +217,7 @@ async def _until_dead(process: subprocess.Popen[bytes], mark: str, grace: float,
         try:
             await asyncio.shield(exited)
         except asyncio.CancelledError:
-            ending = loop.create_task(_end(process, mark, grace, exited))
+            ending = loop.create_task(_end(process, mark, step.kill_grace, exited))
             while not ending.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
