@@ -51,6 +51,7 @@ class Ended:
     #: Bytes written in all.
     stdout_size: int
     stderr: bytes
+    stderr_size: int
     #: The system says that it killed something for want of memory meanwhile.
     out_of_memory: bool = False
 
@@ -202,6 +203,7 @@ async def run(
         stdout=out.tail.content(),
         stdout_size=out.tail.size,
         stderr=err.tail.content(),
+        stderr_size=err.tail.size,
         out_of_memory=code == -signal.SIGKILL and kills() > killed,
     )
 
