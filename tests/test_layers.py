@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "project",
         "secrets",
         "guard",
+        "supervised",
     ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope", "building"),

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import stat
 from collections.abc import Mapping
 from hashlib import sha256
@@ -19,7 +18,7 @@ from ..outcome import Json
 from ..private import make_folder
 from ..values import to_text
 from . import executor
-from .processes import Ended, run
+from .processes import Ended, run, signal_name
 
 #: ``shell:`` → the command that reads ``run:`` text.
 SHELLS: Mapping[str, tuple[str, ...]] = {
@@ -202,29 +201,7 @@ def failure_of(ended: Ended, step: StepContext) -> Retryable:
     details = {"exit_code": ended.exit_code, "signal": signal_name(ended.signal), "stderr": tail, "stdout": None}
     details["stdout"] = tail_of(ended.stdout[-step.ports.limits.tail :], ended.stdout_size)
     last = tail.strip().rpartition("\n")[2]
-    return Retryable(
-        "exit_status", f"{how_it_ended(ended)}{': ' + shortened(last, 300) if last else ''}", details=details
-    )
-
-
-def how_it_ended(ended: Ended) -> str:
-    """A clause for people."""
-    if ended.exit_code == 128 + signal.SIGKILL:
-        return "killed with SIGKILL (exit status 137); often the system ran out of memory"
-    if ended.signal is not None:
-        return f"ended by {signal_name(ended.signal)}"
-    hint = {126: " (it may not be executed)", 127: " (command not found)"}.get(ended.exit_code, "")
-    return f"exit status {ended.exit_code}{hint}"
-
-
-def signal_name(number: int | None) -> str | None:
-    """``SIGTERM`` for 15."""
-    if number is None:
-        return None
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return Retryable("exit_status", f"{ended.how}{': ' + shortened(last, 300) if last else ''}", details=details)
 
 
 def text_of(content: bytes) -> str:
