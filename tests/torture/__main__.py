@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--stops", type=int, default=6, help="SIGSTOP of such workers until their leases have run out")
     parser.add_argument("--steps", type=int, default=150, help="steps to be done at least")
     parser.add_argument("--terms", type=int, default=0, help="instead: SIGTERM of workers under load, so many times")
+    parser.add_argument("--margin", type=float, default=1, help="seconds that a stop may take beyond the graces")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60, help="a storm that takes longer is broken")
     parser.add_argument("--folder", type=Path, help="where to do it; by default a new folder below the temporary one")
@@ -41,7 +42,7 @@ def main() -> int:
         if given.terms:
             from .terms import drain_many
 
-            problems = drain_many(project, given.terms, random.Random(given.seed))
+            problems = drain_many(project, given.terms, random.Random(given.seed), given.margin)
         else:
             limits = Limits(kills=given.kills, stops=given.stops, steps=given.steps, seconds=given.minutes * 60)
             problems = rage(project, limits, random.Random(given.seed))
