@@ -50,7 +50,9 @@ class Campaign:
         command = [sys.executable, "-m", module, target.name, str(seed), str(self.slice), str(scratch)]
         # What hangs without using the processor is ended here.
         try:
-            ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=self.slice + SILENT, env=environment(scratch))
+            ended = subprocess.run(
+                command, cwd=ROOT, capture_output=True, timeout=self.slice + SILENT, env=environment(scratch)
+            )
             status, errors = ended.returncode, ended.stderr.decode("utf-8", "replace")[-4000:]
         except subprocess.TimeoutExpired:
             status, errors = -9, "silent"
@@ -87,15 +89,24 @@ class Campaign:
         except subprocess.TimeoutExpired:
             shrunk.kill()
         (self.found / f"{stem}.txt").write_text(f"{site}\n\n{story}\n")
-        print(f"FOUND {site}\n  {file.stat().st_size} bytes; python -m tests.fuzz --target {target} --replay {file}", flush=True)
+        print(
+            f"FOUND {site}\n  {file.stat().st_size} bytes; python -m tests.fuzz --target {target} --replay {file}",
+            flush=True,
+        )
 
     def report(self) -> None:
         """One line a target."""
         for target in TARGETS:
             if count := self.counts[target.name]:
                 rate = count / max(1e-9, self.seconds[target.name])
-                print(f"{target.name:16} {count:10,} executions {rate:8,.0f}/s {self.lines[target.name]:6,} lines", flush=True)
-        print(f"{sum(self.counts.values()):,} executions in {sum(self.seconds.values()) / 3600:.2f} hours, {len(self.sites)} findings", flush=True)
+                print(
+                    f"{target.name:16} {count:10,} executions {rate:8,.0f}/s {self.lines[target.name]:6,} lines",
+                    flush=True,
+                )
+        print(
+            f"{sum(self.counts.values()):,} executions in {sum(self.seconds.values()) / 3600:.2f} hours, {len(self.sites)} findings",
+            flush=True,
+        )
 
 
 def died(status: int, stacks: str, target: str) -> str:
@@ -151,7 +162,11 @@ def replay(name: str, file: Path) -> int:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.worker", name, "replay", str(file)], cwd=ROOT, capture_output=True, text=True
     )
-    said = json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 and ended.stdout else {"site": f"died ({ended.returncode})", "story": ended.stderr}
+    said = (
+        json.loads(ended.stdout.splitlines()[-1])
+        if ended.returncode == 0 and ended.stdout
+        else {"site": f"died ({ended.returncode})", "story": ended.stderr}
+    )
     print("nothing is found" if said is None else f"{said['site']}\n{said['story']}")
     return 0 if said is None else 1
 

@@ -146,7 +146,8 @@ def alike(case: Case, base: Case) -> bool:
     if not isinstance(case, dict):
         return True
     return case.keys() == base.keys() and all(
-        type(case[key]) is type(base[key]) or base[key] is None or not isinstance(base[key], str | list | dict) for key in case
+        type(case[key]) is type(base[key]) or base[key] is None or not isinstance(base[key], str | list | dict)
+        for key in case
     )
 
 

@@ -20,7 +20,11 @@ NAMES = ("n", "s", "big", "rows", "m", "wide", "huge", "odd", "inputs", "steps",
 
 def scope(rnd: Random) -> dict[str, Any]:
     """What expressions of the grammar read, beside the large values of ``FIXED``."""
-    return {"odd": cases.value(rnd, 3), "item": cases.value(rnd, 2), "inputs": {"a": cases.scalar(rnd), "b": cases.value(rnd)}}
+    return {
+        "odd": cases.value(rnd, 3),
+        "item": cases.value(rnd, 2),
+        "inputs": {"a": cases.scalar(rnd), "b": cases.value(rnd)},
+    }
 
 
 #: Values of the scope that need not be kept in every case.
@@ -37,7 +41,28 @@ FIXED: dict[str, Any] = {
 
 FILTER_NAMES = sorted(FILTERS)
 TEST_NAMES = sorted(TESTS)
-OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", " in ", " not in ", " and ", " or ", "|", "=")
+OPERATORS = (
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "~",
+    "==",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    " in ",
+    " not in ",
+    " and ",
+    " or ",
+    "|",
+    "=",
+)
 NAMED = (
     "attribute", "default", "d", "width", "first", "indent", "reverse", "case_sensitive", "by", "start", "boolean", "count",
     "linecount", "fill_with", "slices", "length", "killwords", "end", "leeway", "base", "precision", "method", "chars", "x",
@@ -48,10 +73,46 @@ def literal(rnd: Random) -> str:
     """A literal, now and then a strange one."""
     kind = rnd.random()
     if kind < 0.4:
-        return str(rnd.choice([0, 1, 2, 3, -1, 7, 80, 255, 999, 10**6, 10**9, 10**10, 2**63, 10**300, "1.5", "1e3", "1e308", "1_0"]))
+        return str(
+            rnd.choice(
+                [0, 1, 2, 3, -1, 7, 80, 255, 999, 10**6, 10**9, 10**10, 2**63, 10**300, "1.5", "1e3", "1e308", "1_0"]
+            )
+        )
     if kind < 0.8:
-        return _quoted(rnd, rnd.choice(["", "a", "b", "k", "x y", "a.b", "%s", "%d", "%5s", "%999d", "%(a)s", "{}", "{0.x}", "1h30m", "[1]", "map", "upper", "attr", "__class__", "grouper", "key", "value", "\\n", cases.text(rnd, 2)]))
-    return rnd.choice(["true", "false", "none", "null", "True", "[]", "{}", "()", "''", "[1, 2, 3]", "{'a': 1}", "loop", "self"])
+        return _quoted(
+            rnd,
+            rnd.choice(
+                [
+                    "",
+                    "a",
+                    "b",
+                    "k",
+                    "x y",
+                    "a.b",
+                    "%s",
+                    "%d",
+                    "%5s",
+                    "%999d",
+                    "%(a)s",
+                    "{}",
+                    "{0.x}",
+                    "1h30m",
+                    "[1]",
+                    "map",
+                    "upper",
+                    "attr",
+                    "__class__",
+                    "grouper",
+                    "key",
+                    "value",
+                    "\\n",
+                    cases.text(rnd, 2),
+                ]
+            ),
+        )
+    return rnd.choice(
+        ["true", "false", "none", "null", "True", "[]", "{}", "()", "''", "[1, 2, 3]", "{'a': 1}", "loop", "self"]
+    )
 
 
 def _quoted(rnd: Random, text: str) -> str:
@@ -92,12 +153,18 @@ def expression(rnd: Random, depth: int = 4) -> str:
         case 14:
             return f"{rnd.choice(['not ', '-', '+', 'not not '])}{inner()}"
         case _:
-            return f"{rnd.choice([*sorted(FUNCTIONS), inner()])}({', '.join(inner() for _ in range(rnd.randint(0, 3)))})"
+            return (
+                f"{rnd.choice([*sorted(FUNCTIONS), inner()])}({', '.join(inner() for _ in range(rnd.randint(0, 3)))})"
+            )
 
 
 def filtered(rnd: Random, depth: int) -> str:
     """A filter with whatever arguments."""
-    name = rnd.choice(FILTER_NAMES) if rnd.random() < 0.97 else rnd.choice(["attr", "xmlattr", "pprint", "random", "urlize", "a.b"])
+    name = (
+        rnd.choice(FILTER_NAMES)
+        if rnd.random() < 0.97
+        else rnd.choice(["attr", "xmlattr", "pprint", "random", "urlize", "a.b"])
+    )
     given = [expression(rnd, min(depth, 2)) for _ in range(rnd.choice([0, 0, 1, 1, 2, 3]))]
     if name in ("map", "select", "reject", "selectattr", "rejectattr") and rnd.random() < 0.8:
         word = rnd.choice(FILTER_NAMES if name == "map" else TEST_NAMES)
@@ -148,11 +215,31 @@ def _statement(rnd: Random, depth: int) -> str:
         case 15:
             return f"{{% set ns = namespace(x={value()}) %}}{{% set ns.x = {value()} %}}{{{{ ns.x }}}}"
         case 16:
-            return rnd.choice(["{{ loop.index }}", "{{ loop(rows) }}", "{{ caller() }}", "{{ loop.cycle(1, 2) }}", "{{ self }}", "{% break %}"])
+            return rnd.choice(
+                [
+                    "{{ loop.index }}",
+                    "{{ loop(rows) }}",
+                    "{{ caller() }}",
+                    "{{ loop.cycle(1, 2) }}",
+                    "{{ self }}",
+                    "{% break %}",
+                ]
+            )
         case 17:
             return f"{{{{ {rnd.choice(['cycler', 'joiner', 'namespace', 'lipsum', 'dict', 'range'])}({value()}) }}}}"
         case 18:
-            return rnd.choice(["{% include 'x' %}", "{% import 'x' as y %}", "{% extends 'x' %}", "{% raw %}{{ x }}{% endraw %}", "{# c #}", "{% block b %}{% endblock %}", "{% autoescape true %}{% endautoescape %}", "{% do x %}"])
+            return rnd.choice(
+                [
+                    "{% include 'x' %}",
+                    "{% import 'x' as y %}",
+                    "{% extends 'x' %}",
+                    "{% raw %}{{ x }}{% endraw %}",
+                    "{# c #}",
+                    "{% block b %}{% endblock %}",
+                    "{% autoescape true %}{% endautoescape %}",
+                    "{% do x %}",
+                ]
+            )
         case _:
             return "{% for a in rows %}{% for b in rows %}" + body() + "{% endfor %}{% endfor %}"
 
@@ -170,7 +257,9 @@ def schema() -> dict[str, Any]:
 def examples() -> tuple[str, ...]:
     """The texts of packages that are at hand: good ones and bad ones."""
     folders = ("workflows", "tests/corpus/packages", "tests/corpus/analysis")
-    files = sorted(file for folder in folders for file in (ROOT / folder).glob("*.yaml") if not file.name.endswith(".test.yaml"))
+    files = sorted(
+        file for folder in folders for file in (ROOT / folder).glob("*.yaml") if not file.name.endswith(".test.yaml")
+    )
     return tuple(file.read_bytes().decode("latin-1") for file in files if file.stat().st_size < 60_000)
 
 
@@ -189,31 +278,35 @@ def good() -> tuple[Any, ...]:
     return tuple(json.loads(json.dumps(data)) for data in found if isinstance(data, dict))
 
 
-def of_schema(rnd: Random, node: Any, depth: int = 7) -> Any:
+def of_schema(rnd: Random, node: Any, depth: int = 7, root: Any = None) -> Any:
     """A value that fits a schema of the language as far as chance wants it to."""
     if rnd.random() < 0.015:
         return cases.value(rnd, 2)
     if isinstance(node, bool):
         return cases.value(rnd, 2)
     if "$ref" in node:
-        target: Any = schema()
+        target: Any = root or schema()
         for part in node["$ref"].split("/")[1:]:
             target = target[part]
-        return of_schema(rnd, target, depth)
+        return of_schema(rnd, target, depth, root)
     for key in ("const", "enum"):
         if key in node:
             return node[key] if key == "const" else rnd.choice(node[key])
     if node.get("examples") and rnd.random() < 0.5:
         return rnd.choice(node["examples"])
     if "anyOf" in node:
-        return of_schema(rnd, rnd.choice(node["anyOf"]), depth)
+        return of_schema(rnd, rnd.choice(node["anyOf"]), depth, root)
     kinds = node.get("type", "object" if "properties" in node else "string")
     kind = rnd.choice(kinds) if isinstance(kinds, list) else kinds
     if kind == "object":
-        return _object(rnd, node, depth)
+        return _object(rnd, node, depth, root)
     if kind == "array":
-        count = rnd.randint(node.get("minItems", 0), max(node.get("minItems", 0), 3)) if depth > 0 else node.get("minItems", 0)
-        return [of_schema(rnd, node.get("items", True), depth - 1) for _ in range(count)]
+        count = (
+            rnd.randint(node.get("minItems", 0), max(node.get("minItems", 0), 3))
+            if depth > 0
+            else node.get("minItems", 0)
+        )
+        return [of_schema(rnd, node.get("items", True), depth - 1, root) for _ in range(count)]
     if kind == "integer":
         return rnd.choice([node.get("minimum", 0), node.get("maximum", 9), 1, 2, 3, -1, 10**6])
     if kind == "number":
@@ -226,13 +319,15 @@ def of_schema(rnd: Random, node: Any, depth: int = 7) -> Any:
 def _word(rnd: Random, node: dict[str, Any]) -> str:
     kind = rnd.random()
     if kind < 0.45:
-        return rnd.choice(["a", "b", "c", "step", "item", "noop", "set", "1s", "90s", "succeeded", "true", "default", "x", "A"])
+        return rnd.choice(
+            ["a", "b", "c", "step", "item", "noop", "set", "1s", "90s", "succeeded", "true", "default", "x", "A"]
+        )
     if kind < 0.85:
         return "${{ " + expression(rnd, 2) + " }}" + rnd.choice(["", "", " tail"])
     return cases.text(rnd, 3)
 
 
-def _object(rnd: Random, node: dict[str, Any], depth: int) -> dict[str, Any]:
+def _object(rnd: Random, node: dict[str, Any], depth: int, root: Any) -> dict[str, Any]:
     made: dict[str, Any] = {}
     properties = node.get("properties", {})
     wanted = [*node.get("required", ())]
@@ -240,16 +335,40 @@ def _object(rnd: Random, node: dict[str, Any], depth: int) -> dict[str, Any]:
     if optional and depth > 0:
         wanted += rnd.sample(optional, min(len(optional), rnd.choice([0, 1, 1, 2, 3, 4])))
     for name in wanted:
-        made[name] = of_schema(rnd, properties.get(name, True), depth - 1)
+        made[name] = of_schema(rnd, properties.get(name, True), depth - 1, root)
     additional = node.get("additionalProperties")
     if depth > 0 and isinstance(additional, dict):
         for _ in range(rnd.randint(node.get("minProperties", 0), 3)):
-            made[rnd.choice(["a", "b", "c", "d", "step_1", "A", cases.text(rnd, 1)])] = of_schema(rnd, additional, depth - 1)
+            made[rnd.choice(["a", "b", "c", "d", "step_1", "A", cases.text(rnd, 1)])] = of_schema(
+                rnd, additional, depth - 1, root
+            )
     return made
 
 
-KINDS = ("noop", "set", "log", "fail", "sleep", "template", "record", "wait_signal", "approval", "signal", "odd", "odd", "flaky")
-CONDITIONS = ("true", "false", "${{ inputs.a }}", "steps.a.result == 1", "nosuch", "inputs.b | length > 0", "steps.a.status == 'succeeded'")
+KINDS = (
+    "noop",
+    "set",
+    "log",
+    "fail",
+    "sleep",
+    "template",
+    "record",
+    "wait_signal",
+    "approval",
+    "signal",
+    "odd",
+    "odd",
+    "flaky",
+)
+CONDITIONS = (
+    "true",
+    "false",
+    "${{ inputs.a }}",
+    "steps.a.result == 1",
+    "nosuch",
+    "inputs.b | length > 0",
+    "steps.a.status == 'succeeded'",
+)
 
 
 def package(rnd: Random) -> dict[str, Any]:
@@ -287,14 +406,18 @@ def group(rnd: Random, depth: int) -> dict[str, Any]:
         steps[id] = step(rnd, depth)
         before = [each for each in ids[:place] if rnd.random() < 0.6]
         if before:
-            steps[id]["needs"] = {each: rnd.choice(["succeeded", "finished", "not_failed", "failed"]) for each in before}
+            steps[id]["needs"] = {
+                each: rnd.choice(["succeeded", "finished", "not_failed", "failed"]) for each in before
+            }
     if rnd.random() < 0.2:
         made["steps"] = [{key: each for key, each in one.items() if key != "needs"} for one in steps.values()]
     else:
         made["steps"] = steps
     for handler in ("on_failure", "on_cancel", "finally"):
         if rnd.random() < 0.15:
-            made[handler] = [{"kind": "log", "with": {"message": rnd.choice(["${{ error.message }}", text_value(rnd)])}}]
+            made[handler] = [
+                {"kind": "log", "with": {"message": rnd.choice(["${{ error.message }}", text_value(rnd)])}}
+            ]
     if rnd.random() < 0.3:
         made["outputs"] = {"out": text_value(rnd)}
     if rnd.random() < 0.1:
@@ -310,11 +433,24 @@ def step(rnd: Random, depth: int) -> dict[str, Any]:
             made[key] = make(rnd)
     loop = rnd.random()
     if loop < 0.12:
-        made["for_each"] = rnd.choice([[1, 2, 2], [], text_value(rnd), "${{ range(3) }}", {"items": "${{ inputs.b }}", "key": text_value(rnd), "tolerate": "50%"}, {"items": {"k": 1, "a/b": 2}, "as": "it"}])
+        made["for_each"] = rnd.choice(
+            [
+                [1, 2, 2],
+                [],
+                text_value(rnd),
+                "${{ range(3) }}",
+                {"items": "${{ inputs.b }}", "key": text_value(rnd), "tolerate": "50%"},
+                {"items": {"k": 1, "a/b": 2}, "as": "it"},
+            ]
+        )
     elif loop < 0.16:
         made["matrix"] = {"x": rnd.choice([[1, 2], text_value(rnd), []]), "y": ["p", None]}
     elif loop < 0.2:
-        made["repeat"] = {"until": rnd.choice(["iteration >= 2", *CONDITIONS]), "every": rnd.choice(["1s", text_value(rnd)]), "max": 4}
+        made["repeat"] = {
+            "until": rnd.choice(["iteration >= 2", *CONDITIONS]),
+            "every": rnd.choice(["1s", text_value(rnd)]),
+            "max": 4,
+        }
     return made
 
 
@@ -340,9 +476,26 @@ def text_value(rnd: Random) -> str:
     """A text of a package, mostly with an expression that means something."""
     kind = rnd.random()
     if kind < 0.35:
-        return rnd.choice(["${{ steps.a.result }}", "${{ inputs.a }}", "${{ item }}", "${{ run.id }}", "${{ steps.a.result.x | default(1) }}", "${{ iteration }}", "${{ matrix.x }}", "${{ index }}", "${{ now() }}", "${{ error }}", "${{ env.E }}", "${{ context.tenant }}"])
+        return rnd.choice(
+            [
+                "${{ steps.a.result }}",
+                "${{ inputs.a }}",
+                "${{ item }}",
+                "${{ run.id }}",
+                "${{ steps.a.result.x | default(1) }}",
+                "${{ iteration }}",
+                "${{ matrix.x }}",
+                "${{ index }}",
+                "${{ now() }}",
+                "${{ error }}",
+                "${{ env.E }}",
+                "${{ context.tenant }}",
+            ]
+        )
     if kind < 0.8:
-        return "${{ " + expression(rnd, 3).replace("steps", "steps.a.result" if rnd.random() < 0.5 else "inputs") + " }}"
+        return (
+            "${{ " + expression(rnd, 3).replace("steps", "steps.a.result" if rnd.random() < 0.5 else "inputs") + " }}"
+        )
     return cases.text(rnd, 3)
 
 
@@ -353,20 +506,43 @@ def call(rnd: Random) -> dict[str, Any]:
         case "noop":
             return {"kind": "noop"}
         case "set" | "odd":
-            return {"kind": kind, "with": {"value": rnd.choice([text_value(rnd), cases.value(rnd, 2), {"x": text_value(rnd)}])}}
+            return {
+                "kind": kind,
+                "with": {"value": rnd.choice([text_value(rnd), cases.value(rnd, 2), {"x": text_value(rnd)}])},
+            }
         case "flaky":
             return {"kind": "flaky", "with": {"times": rnd.randint(0, 3)}}
         case "log" | "fail":
             return {"kind": kind, "with": {"message": text_value(rnd)}}
         case "sleep":
-            return {"kind": "sleep", "with": rnd.choice([{"for": "5s"}, {"for": text_value(rnd)}, {"until": text_value(rnd)}])}
+            return {
+                "kind": "sleep",
+                "with": rnd.choice([{"for": "5s"}, {"for": text_value(rnd)}, {"until": text_value(rnd)}]),
+            }
         case "template":
-            return {"kind": "template", "with": {"text": document(rnd, 2), "name": rnd.choice(["out.txt", text_value(rnd)])}}
+            return {
+                "kind": "template",
+                "with": {"text": document(rnd, 2), "name": rnd.choice(["out.txt", text_value(rnd)])},
+            }
         case "record":
-            return {"kind": "record", "with": {"collection": rnd.choice(["things", text_value(rnd)]), "key": text_value(rnd), "data": {"x": text_value(rnd)}}}
+            return {
+                "kind": "record",
+                "with": {
+                    "collection": rnd.choice(["things", text_value(rnd)]),
+                    "key": text_value(rnd),
+                    "data": {"x": text_value(rnd)},
+                },
+            }
         case "wait_signal":
             return {"kind": "wait_signal", "with": {"signal": rnd.choice(["go", "s"])}}
         case "approval":
             return {"kind": "approval", "with": {"prompt": text_value(rnd)}}
         case _:
-            return {"kind": "signal", "with": {"run": rnd.choice(["${{ run.id }}", text_value(rnd)]), "signal": "go", "data": text_value(rnd)}}
+            return {
+                "kind": "signal",
+                "with": {
+                    "run": rnd.choice(["${{ run.id }}", text_value(rnd)]),
+                    "signal": "go",
+                    "data": text_value(rnd),
+                },
+            }

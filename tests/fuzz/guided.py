@@ -19,7 +19,16 @@ import atheris
 def main() -> None:
     """Run libFuzzer over one target."""
     name, seed, seconds, scratch = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])
-    with atheris.instrument_imports(include=["yamlflow.document", "yamlflow.template", "yamlflow.executors", "yamlflow.cron", "yamlflow.duration", "yaml"]):
+    with atheris.instrument_imports(
+        include=[
+            "yamlflow.document",
+            "yamlflow.template",
+            "yamlflow.executors",
+            "yamlflow.cron",
+            "yamlflow.duration",
+            "yaml",
+        ]
+    ):
         from .judge import Judge, bound_memory
         from .targets import target_named
         from .worker import note, quiet
@@ -42,7 +51,8 @@ def main() -> None:
 
     def one(content: bytes) -> None:
         case = target.from_bytes(content)  # type: ignore[misc]
-        note(current, case)
+        if not note(current, case):
+            return
         count[0] += 1
         finding = judge(name, target.check, case, timed=False)
         if finding is not None and len(found) < 20:
@@ -52,7 +62,18 @@ def main() -> None:
             os._exit(0)
 
     sys.stdin.close()
-    atheris.Setup(["fuzz", str(corpus), "-rss_limit_mb=0", "-timeout=60", "-max_len=4096", f"-seed={seed % 2**31}", "-verbosity=0"], one)
+    atheris.Setup(
+        [
+            "fuzz",
+            str(corpus),
+            "-rss_limit_mb=0",
+            "-timeout=60",
+            "-max_len=4096",
+            f"-seed={seed % 2**31}",
+            "-verbosity=0",
+        ],
+        one,
+    )
     atheris.Fuzz()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import re
 import resource
 import signal
 import time
@@ -111,7 +112,7 @@ def site_of(fault: BaseException) -> str:
     frames = traceback.extract_tb(fault.__traceback__)
     own = [frame for frame in frames if frame.filename.startswith(PRODUCT)]
     frame = (own or list(frames))[-1]
-    words = f": {str(fault)[:80]}" if isinstance(fault, AssertionError) else ""
+    words = f": {re.sub('[0-9][0-9,]*', 'N', str(fault)[:80])}" if isinstance(fault, AssertionError) else ""
     return f"{type(fault).__name__} at {_near(frame.filename)}:{frame.name}{words}"
 
 

@@ -62,8 +62,9 @@ def work(name: str, seed: int, seconds: float, scratch: Path) -> dict[str, Any]:
             count += 1
             fresh = not pool or rnd.random() < 0.6
             case = target.make(rnd) if fresh else changed(rnd, target, pool)
-            note(current, case)
-            traced = count % TRACED == 0 or not fresh and count % 5 == 0
+            if not note(current, case):
+                continue
+            traced = count % TRACED == 0 or (not fresh and count % 5 == 0)
             before = len(lines.seen)
             if traced:
                 sys.settrace(lines)
@@ -93,12 +94,17 @@ def changed(rnd: Random, target: Target, pool: list[Any]) -> Any:
     return case if target.free or cases.alike(case, base) else base
 
 
-def note(stream: Any, case: Any) -> None:
-    """Write the case down where the parent finds it."""
+def note(stream: Any, case: Any) -> bool:
+    """Write the case down where the parent finds it; False when it is too deep to be written."""
+    try:
+        text = cases.to_text(case)
+    except RecursionError:
+        return False
     stream.seek(0)
     stream.truncate()
-    stream.write(cases.to_text(case))
+    stream.write(text)
     stream.flush()
+    return True
 
 
 def quiet() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import click
 
-from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
+from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
 from . import common
 from .common import Command, common_options, version_option
 
@@ -152,6 +152,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
+        if len(wrong.message) > LONGEST:
+            wrong = click.UsageError(shortened(wrong.message))
         wrong.show()
         return WRONG
     except ReaderGone:

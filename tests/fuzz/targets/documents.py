@@ -37,7 +37,19 @@ def _encoded(rnd: Random, text: str) -> str:
 def yaml_of(rnd: Random, value: Any, indent: int = 0) -> str:
     """A value in YAML, block or flow, with anchors, aliases, merges and tags now and then."""
     if rnd.random() < 0.03:
-        return rnd.choice(["*a", "&a x", "!!str x", "!!python/object:os.system x", "<<: *a", "? [a]\n: b", "- - - x", "|\n  x\n y", ">+\n\n x"])
+        return rnd.choice(
+            [
+                "*a",
+                "&a x",
+                "!!str x",
+                "!!python/object:os.system x",
+                "<<: *a",
+                "? [a]\n: b",
+                "- - - x",
+                "|\n  x\n y",
+                ">+\n\n x",
+            ]
+        )
     if not isinstance(value, dict | list) or indent > 12 or rnd.random() < 0.2:
         return _scalar(rnd, value) if not isinstance(value, dict | list) else json.dumps(value)
     pad = "\n" + " " * indent
@@ -47,7 +59,11 @@ def yaml_of(rnd: Random, value: Any, indent: int = 0) -> str:
     if isinstance(value, list):
         return anchor + "".join(f"{pad}- {yaml_of(rnd, item, indent + 2)}" for item in value)
     merge = f"{pad}<<: *a" if rnd.random() < 0.03 else ""
-    return anchor + merge + "".join(f"{pad}{_key(rnd, key)}: {yaml_of(rnd, item, indent + 2)}" for key, item in value.items())
+    return (
+        anchor
+        + merge
+        + "".join(f"{pad}{_key(rnd, key)}: {yaml_of(rnd, item, indent + 2)}" for key, item in value.items())
+    )
 
 
 def _key(rnd: Random, key: str) -> str:
@@ -97,8 +113,14 @@ def tests_changed(rnd: Random) -> str:
     """A file of tests, changed."""
     examples = [file.read_text("utf-8") for file in sorted((grammar.ROOT / "workflows").glob("*.test.yaml"))]
     if rnd.random() < 0.3:
-        return _encoded(rnd, yaml_of(rnd, grammar.of_schema(rnd, document.schema_of_tests())))
-    return str(cases.mutated(rnd, rnd.choice(examples), rnd.choice(examples))).encode("utf-8", "surrogatepass").decode("latin-1")
+        return _encoded(
+            rnd, yaml_of(rnd, grammar.of_schema(rnd, document.schema_of_tests(), root=document.schema_of_tests()))
+        )
+    return (
+        str(cases.mutated(rnd, rnd.choice(examples), rnd.choice(examples)))
+        .encode("utf-8", "surrogatepass")
+        .decode("latin-1")
+    )
 
 
 def data_file(rnd: Random) -> dict[str, str]:

@@ -127,7 +127,10 @@ def check_value(case: dict[str, Any]) -> None:
 
 def text_only(content: bytes) -> dict[str, Any]:
     """Bytes as the text of an expression."""
-    return {"text": content.decode("utf-8", "replace"), "scope": {"odd": [1, {"a": None}], "item": "x", "inputs": {"a": 1}}}
+    return {
+        "text": content.decode("utf-8", "replace"),
+        "scope": {"odd": [1, {"a": None}], "item": "x", "inputs": {"a": 1}},
+    }
 
 
 TARGETS = (

@@ -30,7 +30,20 @@ WORDS = ("type", "enum", "const", "pattern", "minLength", "maxLength", "minimum"
          "required", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$id", "$anchor", "$defs",
          "format", "default", "dependentSchemas", "dependentRequired", "unevaluatedProperties", "unevaluatedItems")  # fmt: skip
 REFS = ("#", "#/$defs/a", "#/$defs/b", "#a", "http://127.0.0.1:9/x", "file:///etc/passwd", "x", "#/nowhere", "urn:x")
-FORMATS = ("date-time", "email", "uri", "ipv4", "ipv6", "regex", "uuid", "duration", "hostname", "date", "time", "idn-hostname")
+FORMATS = (
+    "date-time",
+    "email",
+    "uri",
+    "ipv4",
+    "ipv6",
+    "regex",
+    "uuid",
+    "duration",
+    "hostname",
+    "date",
+    "time",
+    "idn-hostname",
+)
 
 
 def json_schema(rnd: Random, depth: int = 3) -> Any:
@@ -51,7 +64,19 @@ def _value_of(rnd: Random, word: str, depth: int) -> Any:
         return cases.value(rnd, 1)
     match word:
         case "type":
-            return rnd.choice(["string", "integer", "number", "boolean", "null", "array", "object", ["string", "null"], ["integer", "array"]])
+            return rnd.choice(
+                [
+                    "string",
+                    "integer",
+                    "number",
+                    "boolean",
+                    "null",
+                    "array",
+                    "object",
+                    ["string", "null"],
+                    ["integer", "array"],
+                ]
+            )
         case "enum":
             return [cases.value(rnd, 1) for _ in range(rnd.randint(1, 3))]
         case "const" | "default":
@@ -95,7 +120,17 @@ def instance(rnd: Random) -> Any:
 def inputs(rnd: Random) -> dict[str, Any]:
     """Schemas of inputs, what is typed for them, and what a program gives."""
     names = rnd.sample(["a", "b", "list", "name-x"], rnd.randint(1, 3))
-    typed = rnd.choice([cases.text(rnd, 4), json.dumps(instance(rnd)), "[" * 30_000, "9" * 5000, "[" + "9" * 5000 + "]", "NaN", "[1e999]"])
+    typed = rnd.choice(
+        [
+            cases.text(rnd, 4),
+            json.dumps(instance(rnd)),
+            "[" * 30_000,
+            "9" * 5000,
+            "[" + "9" * 5000 + "]",
+            "NaN",
+            "[1e999]",
+        ]
+    )
     return {
         "schemas": {name: json_schema(rnd) for name in names},
         "typed": [[rnd.choice([*names, "nosuch", ""]), typed] for _ in range(rnd.randint(0, 3))],
@@ -105,14 +140,22 @@ def inputs(rnd: Random) -> dict[str, Any]:
 
 def check_inputs(case: dict[str, Any]) -> None:
     """A package with these inputs, if it is accepted, takes or refuses what is given; nothing is stored when refused."""
-    text = json.dumps({"yamlflow": 1, "name": "x", "inputs": case["schemas"], "signals": {"s": next(iter(case["schemas"].values()), {})}, "steps": [{"kind": "noop"}]})
+    text = json.dumps(
+        {
+            "yamlflow": 1,
+            "name": "x",
+            "inputs": case["schemas"],
+            "signals": {"s": next(iter(case["schemas"].values()), {})},
+            "steps": [{"kind": "noop"}],
+        }
+    )
     try:
         one = loaded(document.read(text, file="p.yaml"))
     except UserError as refused:
         told(refused)
         return
     schemas = one.package.inputs
-    pairs = [(name, text) for name, text in case["typed"]]
+    pairs = [(str(name), str(text)) for name, text in case["typed"]]
     values: dict[str, Any] = {}
     with refusals():
         values = from_text(schemas, pairs)
@@ -153,7 +196,12 @@ def check_kind_input(case: dict[str, Any]) -> None:
 
 def signal(rnd: Random) -> dict[str, Any]:
     """The name, data and key of a signal; a run id."""
-    return {"id": cases.text(rnd, 4), "name": cases.text(rnd, 3), "data": cases.value(rnd, 4), "key": rnd.choice([None, cases.text(rnd, 2)])}
+    return {
+        "id": cases.text(rnd, 4),
+        "name": cases.text(rnd, 3),
+        "data": cases.value(rnd, 4),
+        "key": rnd.choice([None, cases.text(rnd, 2)]),
+    }
 
 
 TAKER = """
@@ -186,7 +234,22 @@ def check_signal(case: dict[str, Any]) -> None:
 
 def small_text(rnd: Random) -> str:
     """A text of the kinds that are read as a time, an id or a name, changed."""
-    known = ("0 6 * * 1-5", "*/5 * * * *", "0 0 L * 5L", "@daily", "0 0 31 2 *", "0 0 * * 1#2", "1h30m", "PT1H30M", "250ms", "90s", "run-1@2", "a/b", "../x", "Europe/Berlin")
+    known = (
+        "0 6 * * 1-5",
+        "*/5 * * * *",
+        "0 0 L * 5L",
+        "@daily",
+        "0 0 31 2 *",
+        "0 0 * * 1#2",
+        "1h30m",
+        "PT1H30M",
+        "250ms",
+        "90s",
+        "run-1@2",
+        "a/b",
+        "../x",
+        "Europe/Berlin",
+    )
     return cases.changed_text(rnd, rnd.choice(known), rnd.choice(known)) if rnd.random() < 0.8 else cases.text(rnd, 6)
 
 
@@ -231,6 +294,11 @@ TARGETS = (
     Target(name="inputs", make=inputs, check=check_inputs, weight=2),
     Target(name="kind-inputs", make=kind_input, check=check_kind_input),
     Target(name="signals", make=signal, check=check_signal),
-    Target(name="times-and-names", make=small_text, check=check_small_text, from_bytes=lambda content: content.decode("utf-8", "replace")),
+    Target(
+        name="times-and-names",
+        make=small_text,
+        check=check_small_text,
+        from_bytes=lambda content: content.decode("utf-8", "replace"),
+    ),
     Target(name="results", make=any_value, check=check_any_value, free=True),
 )

@@ -36,7 +36,19 @@ def output(rnd: Random) -> str:
     if kind < 0.3:
         return cases.changed_text(rnd, json.dumps(cases.value(rnd, 4)), "")
     if kind < 0.4:
-        return rnd.choice(["[" * 100_000, '{"a":' * 100_000, "[" + "9" * 5000 + "]", "NaN", "[NaN]", '"\\ud800"', "1e999", "[1e999]", "9" * 5000])
+        return rnd.choice(
+            [
+                "[" * 100_000,
+                '{"a":' * 100_000,
+                "[" + "9" * 5000 + "]",
+                "NaN",
+                "[NaN]",
+                '"\\ud800"',
+                "1e999",
+                "[1e999]",
+                "9" * 5000,
+            ]
+        )
     return "\n".join(f"{cases.text(rnd, 2)}={cases.text(rnd, 3)}" for _ in range(rnd.randint(0, 5)))
 
 
@@ -55,12 +67,25 @@ def check_output(case: str) -> None:
                 plain(kept, limit=Limits().result)
             except NotJson as wrong:
                 assert len(str(wrong)) < 4000
-    assert isinstance(failure_of(Ended(exit_code=3, signal=None, stdout=content, stderr=content, stdout_size=0), step), StepFault)
+    assert isinstance(
+        failure_of(Ended(exit_code=3, signal=None, stdout=content, stderr=content, stdout_size=0), step), StepFault
+    )
 
 
 # -- servers -------------------------------------------------------------------------------------------------------
 
-HEADERS = ("Content-Type", "Content-Encoding", "Content-Length", "Transfer-Encoding", "Location", "Retry-After", "Set-Cookie", "X", "Connection", "Trailer")
+HEADERS = (
+    "Content-Type",
+    "Content-Encoding",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Location",
+    "Retry-After",
+    "Set-Cookie",
+    "X",
+    "Connection",
+    "Trailer",
+)
 VALUES = ("text/plain", "application/json", "text/html; charset=nosuch", "application/json; charset=utf-7", "text/plain; charset=\x00", "x" * 9000,
           "gzip", "deflate", "br", "gzip, gzip", "identity", "0", "5", "-1", "1e3", "99999999999999999999", "chunked", "chunked, gzip", "/", "/x", "http://[::1",
           "http://127.0.0.1:1/", "//evil", "javascript:x", "Wed, 99 Foo 2026 00:00:00 GMT", "Wed, 01 Jan 9999 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 +9999",
@@ -69,13 +94,19 @@ VALUES = ("text/plain", "application/json", "text/html; charset=nosuch", "applic
 
 def answer(rnd: Random) -> dict[str, Any]:
     """The bytes of an HTTP answer, more or less right; and what the step asked for."""
-    body = cases.bytes_of(rnd.choice([output(rnd), cases.text(rnd, 5), json.dumps(cases.value(rnd, 2))]).encode("utf-8", "surrogatepass").decode("latin-1"))
+    body = cases.bytes_of(
+        rnd.choice([output(rnd), cases.text(rnd, 5), json.dumps(cases.value(rnd, 2))])
+        .encode("utf-8", "surrogatepass")
+        .decode("latin-1")
+    )
     packed = rnd.random()
     if packed < 0.15:
         body = gzip.compress(body if rnd.random() < 0.5 else b"\0" * 5_000_000)
     elif packed < 0.2:
         body = zlib.compress(body)
-    lines = [f"HTTP/1.1 {rnd.choice([200, 200, 200, 204, 301, 302, 304, 404, 429, 500, 503, 100, 101, 999, 'x', -1])} {cases.text(rnd, 1)}"]
+    lines = [
+        f"HTTP/1.1 {rnd.choice([200, 200, 200, 204, 301, 302, 304, 404, 429, 500, 503, 100, 101, 999, 'x', -1])} {cases.text(rnd, 1)}"
+    ]
     lines += [f"{rnd.choice(HEADERS)}: {rnd.choice([*VALUES, cases.text(rnd, 2)])}" for _ in range(rnd.randint(0, 4))]
     if packed < 0.15 and rnd.random() < 0.8:
         lines.append("Content-Encoding: gzip")
@@ -85,7 +116,9 @@ def answer(rnd: Random) -> dict[str, Any]:
     raw = (head + body).decode("latin-1")
     if rnd.random() < 0.1:
         raw = cases.changed_text(rnd, raw[:3000], "")
-    wanted: dict[str, Any] = rnd.choice([{}, {}, {"expect": [200, "3xx"]}, {"redirects": False}, {"method": "HEAD"}, {"max_size": 10}])
+    wanted: dict[str, Any] = rnd.choice(
+        [{}, {}, {"expect": [200, "3xx"]}, {"redirects": False}, {"method": "HEAD"}, {"max_size": 10}]
+    )
     return {"raw": raw, "with": wanted}
 
 
@@ -123,9 +156,29 @@ def check_answer(case: dict[str, Any]) -> None:
 
 def request(rnd: Random) -> dict[str, Any]:
     """What stands in ``with`` of an http step; addresses lead nowhere but to loopback."""
-    url = rnd.choice(["http://127.0.0.1:9/", "http://[::1]:9/", "http://0x7f000001:9/", "http://①②⑦.⓪.⓪.①:9/", "http://a..b:9/", "http://" + "a" * 300 + ".invalid/", "http://127.0.0.1:99999/", "http://127.0.0.1:9/" + cases.text(rnd, 3), "http:///x", "HTTP://127.0.0.1:9", "http://127.0.0.1:9\\@x/", "http://u:p@127.0.0.1:9/", "ftp://x", cases.text(rnd, 3)])
+    url = rnd.choice(
+        [
+            "http://127.0.0.1:9/",
+            "http://[::1]:9/",
+            "http://0x7f000001:9/",
+            "http://①②⑦.⓪.⓪.①:9/",
+            "http://a..b:9/",
+            "http://" + "a" * 300 + ".invalid/",
+            "http://127.0.0.1:99999/",
+            "http://127.0.0.1:9/" + cases.text(rnd, 3),
+            "http:///x",
+            "HTTP://127.0.0.1:9",
+            "http://127.0.0.1:9\\@x/",
+            "http://u:p@127.0.0.1:9/",
+            "ftp://x",
+            cases.text(rnd, 3),
+        ]
+    )
     made: dict[str, Any] = {"url": url, "timeout": "1s"}
-    for key in rnd.sample(["headers", "params", "json", "form", "body", "auth", "method", "proxy", "max_size", "expect"], rnd.randint(0, 3)):
+    for key in rnd.sample(
+        ["headers", "params", "json", "form", "body", "auth", "method", "proxy", "max_size", "expect"],
+        rnd.randint(0, 3),
+    ):
         made[key] = {
             "headers": {cases.text(rnd, 2): rnd.choice([cases.text(rnd, 2), 1, True])},
             "params": {cases.text(rnd, 2): cases.value(rnd, 1)},
@@ -145,7 +198,9 @@ def check_request(case: dict[str, Any]) -> None:
     """A request that cannot be sent says so."""
     url = str(case.get("url", "")).lower()
     # Names would be looked up; only numbers of this machine and what cannot be resolved are tried.
-    if url.startswith("http") and not any(part in url for part in ("127.", "[::1]", "0x7f", "①", ".invalid", "a..b", "http:///")):
+    if url.startswith("http") and not any(
+        part in url for part in ("127.", "[::1]", "0x7f", "①", ".invalid", "a..b", "http:///")
+    ):
         return
     assert_meant(run_executor(http, case))
 
@@ -177,12 +232,21 @@ class Money:
 def tagged(rnd: Random) -> Any:
     """A stored value with tags where tags may be."""
     value = cases.value(rnd, 3)
-    return rnd.choice([{"$type": rnd.choice(["money", "other", cases.scalar(rnd)]), "amount": value}, [{"$type": "money", "value": value}], {"a": {"$type": "money"}}, value])
+    return rnd.choice(
+        [
+            {"$type": rnd.choice(["money", "other", cases.scalar(rnd)]), "amount": value},
+            [{"$type": "money", "value": value}],
+            {"a": {"$type": "money"}},
+            value,
+        ]
+    )
 
 
 def check_tagged(case: Any) -> None:
     """Reviving gives a value, or a typed error where a stored form is not the type's own."""
-    serializers = Serializers([Serializer("money", Money, lambda money: {"amount": money.amount}, lambda form: Money(form["amount"]))])
+    serializers = Serializers(
+        [Serializer("money", Money, lambda money: {"amount": money.amount}, lambda form: Money(form["amount"]))]
+    )
     with refusals():
         serializers.revived(case)
     try:
@@ -193,7 +257,11 @@ def check_tagged(case: Any) -> None:
 
 def file_name(rnd: Random) -> dict[str, str]:
     """The name of an artifact and of its run and step."""
-    return {"run": cases.text(rnd, 3), "step": cases.text(rnd, 4), "name": rnd.choice([cases.text(rnd, 4), "../" * 5 + "x", "a" * 10_000, "a\0b"])}
+    return {
+        "run": cases.text(rnd, 3),
+        "step": cases.text(rnd, 4),
+        "name": rnd.choice([cases.text(rnd, 4), "../" * 5 + "x", "a" * 10_000, "a\0b"]),
+    }
 
 
 def check_file_name(case: dict[str, str]) -> None:
@@ -205,7 +273,9 @@ def check_file_name(case: dict[str, str]) -> None:
             kept = store.put(case["run"], case["step"], case["name"], b"content")
             with store.open(kept) as stream:
                 assert stream.read() == b"content"
-        outside = [path for path in Path(folder).rglob("*") if path.is_file() and not path.resolve().is_relative_to(root)]
+        outside = [
+            path for path in Path(folder).rglob("*") if path.is_file() and not path.resolve().is_relative_to(root)
+        ]
         assert not outside, f"kept outside: {outside}"
 
 

@@ -41,7 +41,11 @@ def odd(step: StepContext) -> Json:
     return given.get("value") if isinstance(given, dict) else given
 
 
-@executor("flaky", schema={"type": "object", "required": ["times"], "properties": {"times": {"type": "integer"}}}, mode="inline")
+@executor(
+    "flaky",
+    schema={"type": "object", "required": ["times"], "properties": {"times": {"type": "integer"}}},
+    mode="inline",
+)
 def flaky(step: StepContext) -> int:
     """Fails a few times."""
     if step.attempt <= step.raw_input["times"]:
@@ -66,7 +70,8 @@ def sound(rnd: Random) -> Any:
 def any_package(rnd: Random) -> Any:
     """A package of the schema, or one at hand that was changed."""
     if rnd.random() < 0.4:
-        return {"yamlflow": 1, "name": "x", **grammar.of_schema(rnd, grammar.schema())}
+        made = grammar.of_schema(rnd, grammar.schema())
+        return {"yamlflow": 1, "name": "x", **made} if isinstance(made, dict) else made
     return cases.mutated(rnd, rnd.choice(grammar.good()), rnd.choice(grammar.good()))
 
 
@@ -107,7 +112,14 @@ def check_run(case: Any) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="yamlflow-fuzz-") as home:
         clock = FakeClock()
-        with Runtime(clock=clock, plugins=known, max_workers=3, only_kinds=HARMLESS, home=home, secrets=lambda name: "s3cr3t-value") as runtime:
+        with Runtime(
+            clock=clock,
+            plugins=known,
+            max_workers=3,
+            only_kinds=HARMLESS,
+            home=home,
+            secrets=lambda name: "s3cr3t-value",
+        ) as runtime:
             try:
                 run = runtime.start(one, defaults_for(one), run_id="run")
             except UserError as refused:
@@ -124,7 +136,9 @@ def bounded(one: Loaded) -> bool:
 
 def defaults_for(one: Loaded) -> dict[str, Json]:
     """Something for each input without a default."""
-    return {name: "x" for name, schema in one.package.inputs.items() if isinstance(schema, dict) and "default" not in schema}
+    return {
+        name: "x" for name, schema in one.package.inputs.items() if isinstance(schema, dict) and "default" not in schema
+    }
 
 
 def play(runtime: Runtime, clock: FakeClock, run_id: str) -> None:

@@ -45,7 +45,21 @@ LOOKS = (
     ["locks"], ["workers"], ["cache"], ["graph", "one"], ["doctor"], ["db", "status"], ["db", "check"], ["signal", "one", "go", "--data", "{}"],
     ["approve", "one", "ask"], ["cancel", "one"], ["retry", "one", "bad"], ["pause", "one"], ["prune", "--older-than", "1d"], ["show", "one", "each[0]"],
 )  # fmt: skip
-TABLES = ("packages", "runs", "steps", "edges", "events", "artifacts", "queues", "records", "workers", "signals", "cache", "schedules", "retentions")
+TABLES = (
+    "packages",
+    "runs",
+    "steps",
+    "edges",
+    "events",
+    "artifacts",
+    "queues",
+    "records",
+    "workers",
+    "signals",
+    "cache",
+    "schedules",
+    "retentions",
+)
 
 
 @functools.cache
@@ -85,7 +99,27 @@ def changes(rnd: Random) -> dict[str, Any]:
     made = []
     for _ in range(rnd.choice([1, 1, 1, 2])):
         table, column = rnd.choice(columns())
-        value = rnd.choice(["", "{", "[]", "{}", "null", "1", '"x"', '{"a": 1}', "[" * 5000, "not json", -1, 10**15, None, 0.5, cases.text(rnd, 1), '{"code": 1}', '[{"a":[]}]'])
+        value = rnd.choice(
+            [
+                "",
+                "{",
+                "[]",
+                "{}",
+                "null",
+                "1",
+                '"x"',
+                '{"a": 1}',
+                "[" * 5000,
+                "not json",
+                -1,
+                10**15,
+                None,
+                0.5,
+                cases.text(rnd, 1),
+                '{"code": 1}',
+                '[{"a":[]}]',
+            ]
+        )
         made.append([table, column, rnd.randint(0, 20), value])
     return {"changes": made, "looks": [rnd.choice(LOOKS) for _ in range(3)]}
 
@@ -121,7 +155,9 @@ def check_stored(case: dict[str, Any]) -> None:
             call([str(word) for word in look])
 
 
-_WITHOUT_ROWID = frozenset({"packages", "edges", "events", "artifacts", "queues", "workers", "locks", "lock_waits", "cache", "schedules"})
+_WITHOUT_ROWID = frozenset(
+    {"packages", "edges", "events", "artifacts", "queues", "workers", "locks", "lock_waits", "cache", "schedules"}
+)
 
 
 def _sayable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from yamlflow.errors import YamlflowError
 
 #: Characters of one message: what is quoted in it is shortened.
-MESSAGE = 4000
+MESSAGE = 4001
 #: Characters of all problems of a document together.
 MESSAGES = 100_000
 
