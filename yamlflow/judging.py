@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .outcome import Json
-from .patterns import NoPattern, search
+from .patterns import NoPattern, compiled, search
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -68,6 +68,38 @@ def errors_of(
         raise Unjudgeable(f"the schema cannot be applied ({type(wrong).__name__}: {str(wrong)[:200]})") from None
     finally:
         _turn.reset(before)
+
+
+def why_no_schema(schema: Mapping[str, Json]) -> str:
+    """Why no value can be judged by a schema, as far as its shape and its patterns tell; "" when nothing is wrong."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+        for pattern in _patterns_in(schema):
+            compiled(pattern)
+        errors_of(schema, None)
+    except SchemaError as wrong:
+        return wrong.message
+    except (Unjudgeable, NoPattern) as wrong:
+        return str(wrong)
+    except RecursionError:
+        return "it is nested too deep"
+    return ""
+
+
+def _patterns_in(schema: Json) -> Iterator[str]:
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("pattern"), str):
+                yield node["pattern"]
+            if isinstance(node.get("patternProperties"), dict):
+                yield from node["patternProperties"]
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
 
 
 def _refuse_together(schema: Json) -> None:

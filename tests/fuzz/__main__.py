@@ -69,7 +69,7 @@ class Campaign:
                 case = json.loads((scratch / "case").read_text() or "null")
                 self.keep(target.name, died(status, stacks, target.name), f"status {status}\n{stacks}\n{errors}", case)
             else:
-                print(f"{target.name}: could not be run\n{errors}", flush=True)
+                print(f"{target.name}: could not be run: {errors.strip().splitlines()[-1:]}", flush=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
     def keep(self, target: str, site: str, story: str, case: Any) -> None:

