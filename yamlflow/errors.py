@@ -17,6 +17,7 @@ YamlflowError
     ├── StoreUnavailable    locked, read-only, full, unreachable
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
+    │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
     └── StoreTooNew         written by a newer yamlflow
 """
 
@@ -37,20 +38,17 @@ LONGEST = 4_000
 CLAUSE, PLACE = 1_500, 300
 
 
-def shortened(text: str, most: int = LONGEST) -> str:
-    """The text; of one longer than ``most`` characters its beginning and its end."""
-    if len(text) <= most:
-        return text
-    end = most // 4
-    return f"{text[: most - end - 3]} … {text[-end:]}"
-
-
 def dotted(pointer: Pointer) -> str:
     """A pointer as people write it: ``steps.fetch.needs[0]``; the root is the empty text."""
     text = ""
     for part in pointer:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -97,7 +95,7 @@ class YamlflowError(Exception):
     """The root of all errors that yamlflow raises on purpose."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__())
+        return shortened(super().__str__(), LONGEST)
 
 
 class UserError(YamlflowError):
@@ -200,6 +198,10 @@ class StoreGone(StoreError):
 
 class StoreCorrupt(StoreError):
     """Not a yamlflow store, or a damaged one. It is never overwritten."""
+
+
+class ResultDamaged(StoreCorrupt):
+    """A stored result or package text that is not what was written; everything else of the store can be used."""
 
 
 class StoreTooNew(StoreError):
