@@ -176,7 +176,7 @@ def _one_of(parts: Json, value: Json, pointer: Pointer, schema: Mapping[str, Jso
 
 def _pattern(pattern: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:
     if isinstance(value, str) and not _found(pattern, value):
-        yield pointer, f"{shown(value)} does not match {pattern}"
+        yield pointer, f"{shown(value)} does not match {shortened(pattern, 200)}"
 
 
 def _found(pattern: str, text: str) -> bool:

@@ -247,8 +247,12 @@ def check_tagged(case: Any) -> None:
     serializers = Serializers(
         [Serializer("money", Money, lambda money: {"amount": money.amount}, lambda form: Money(form["amount"]))]
     )
+    try:
+        stored = plain(case)
+    except NotJson:
+        return
     with refusals():
-        serializers.revived(case)
+        serializers.revived(stored)
     try:
         plain(case, tagger=serializers.tagger)
     except NotJson as wrong:
