@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
+from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, UserError
 from ..private import make_database, make_folder
 from .schema import APPLICATION_ID, VERSION, migrate
 
@@ -54,6 +54,14 @@ def explained(url: str) -> Iterator[None]:
                 seen = trouble_at(file_of(url)) if word in SEEN_AT_PATH else ""
                 raise kind(f"{url}: {seen}" if seen else f"{url}: {text}: {remedy}") from error
         raise
+    except OverflowError as error:
+        if "SQLite" not in str(error):
+            raise
+        raise UserError("a whole number of more than 64 bits is no number that a store keeps") from error
+    except UnicodeEncodeError as error:
+        if error.encoding != "utf-8":
+            raise
+        raise UserError(f"{error.object[:100]!r} holds half of a character, which no store keeps") from error
 
 
 def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
