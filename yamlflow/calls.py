@@ -219,11 +219,12 @@ class Calls:
 
     def watch_loop(self, steady: int) -> None:
         """A coroutine that does not let others run is named, and those that come later need not wait for it."""
-        if self._loop.silence(steady) < BLOCKED:
+        silence = self._loop.silence(steady)
+        if silence < BLOCKED:
             return
         path = self._loop.blocker()
         words = (
-            f"the coroutine of step {path} has held up the event loop for {BLOCKED // SECOND} seconds: steps that run there "
+            f"the coroutine of step {path} has held up the event loop for {silence / SECOND:.1f} seconds: steps that run there "
             "wait for it, others do not; call what blocks in a thread (`def`, or asyncio.to_thread)"
         )
         logging.getLogger(__name__).warning("%s", words)

@@ -45,7 +45,7 @@ MARK = "YAMLFLOW_COMMAND"
 
 
 #: What a signal says of how a process came to it.
-HINTS = {
+HINTS: Mapping[int, str] = {
     signal.SIGXCPU: " (it used up the processor time it may have)",
     signal.SIGXFSZ: " (it wrote a larger file than it may)",
 }
