@@ -19,6 +19,7 @@ from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
 from .engine.decisions import Lost, Report
+from .errors import Retryable
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -95,7 +96,13 @@ class Calls:
         if isinstance(prepared, Failed):
             self.ended.append(Ended(row.id, row.epoch, prepared))
             return
-        self.hand_out(prepared, token)
+        try:
+            self.hand_out(prepared, token)
+        except (OSError, ImportError, MemoryError, RuntimeError) as lack:
+            # No thread, no descriptor, no memory: this step cannot begin here; others may.
+            self.held.pop(row.id, None)
+            fault = Retryable("spawn_failed", f"the worker could not begin the step: {lack}")
+            self.ended.append(self.ended_with(prepared, fault_outcome(fault, prepared.context)))
 
     def hand_out(self, attempt: Attempt, token: CancelToken) -> None:
         """Let an executor do its work: at once, on the loop or in a thread."""
@@ -105,7 +112,7 @@ class Calls:
             return
         self.held[row.id] = Call(row.epoch, token, attempt)
         if attempt.executor.awaited:
-            self._loop.submit(self._execute_async(attempt))
+            self._loop.submit(lambda: self._execute_async(attempt))
         else:
             self._threads.submit(lambda: self._execute(attempt))
 
@@ -212,11 +219,12 @@ class Calls:
 
     def watch_loop(self, steady: int) -> None:
         """A coroutine that does not let others run is named, and those that come later need not wait for it."""
-        if self._loop.silence(steady) < BLOCKED:
+        silence = self._loop.silence(steady)
+        if silence < BLOCKED:
             return
         path = self._loop.blocker()
         words = (
-            f"the coroutine of step {path} has held up the event loop for {BLOCKED // SECOND} seconds: steps that run there "
+            f"the coroutine of step {path} has held up the event loop for {silence / SECOND:.1f} seconds: steps that run there "
             "wait for it, others do not; call what blocks in a thread (`def`, or asyncio.to_thread)"
         )
         logging.getLogger(__name__).warning("%s", words)

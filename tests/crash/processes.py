@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ class Project:
         self.environment: dict[str, str] = {}
         self.token = f"token-{os.getpid()}-{time.monotonic_ns()}"
 
-    def spawn(self, *arguments: str, new_group: bool = False) -> subprocess.Popen[str]:
+    def spawn(
+        self, *arguments: str, new_group: bool = False, program: Sequence[str] = ("-m", "yamlflow")
+    ) -> subprocess.Popen[str]:
         environment = {**os.environ, "WITNESS": str(self.witness), "CRASH_TOKEN": self.token, **self.environment}
         return subprocess.Popen(
-            [sys.executable, "-m", "yamlflow", *arguments], cwd=self.folder, env=environment, text=True,
+            [sys.executable, *program, *arguments], cwd=self.folder, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=new_group,
         )  # fmt: skip

@@ -18,12 +18,12 @@ from ..values import to_text
 from . import executor
 from .bodies import json_of, receive, text_of
 from .checking import DURATION
+from .sizes import SIZE, size_of
 
 if TYPE_CHECKING:
     import httpx
 
 TEXTS: Json = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-SIZE: Json = {"type": ["integer", "string"], "pattern": r"^[0-9]+ ?([kKMG]i?)?B?$", "minimum": 1}
 SCHEMA: Json = {
     "type": "object",
     "required": ["url"],
@@ -79,7 +79,6 @@ SCHEMA: Json = {
 BODIES = ("json", "form", "body")
 #: Statuses that another attempt may mend.
 PASSING = frozenset({408, 429})
-UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 @executor("http", schema=SCHEMA, mode="async", origin="built in")
@@ -312,12 +311,3 @@ def seconds_of(text: str) -> float:
         return parse_duration(text) / SECOND
     except (ValueError, UserError) as wrong:
         raise Permanent("bad_input", f"with.timeout: {wrong}") from None
-
-
-def size_of(value: int | str | None, default: int) -> int:
-    """Bytes of ``10MB``."""
-    if value is None:
-        return default
-    match = re.match(r"([0-9]+) ?([kKMG]?)", str(value))
-    assert match is not None
-    return int(match[1]) * UNITS[match[2].lower()]
