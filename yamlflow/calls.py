@@ -7,6 +7,7 @@ thread alone, the worker's, reads and changes what stands here. Nothing is writt
 from __future__ import annotations
 
 import json
+import logging
 import queue
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
 from .engine.decisions import Report
+from .errors import StoreUnavailable
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -27,6 +29,8 @@ from .rows import StepRow
 CLEANING = 5 * SECOND
 #: Milliseconds that processes which were told to stop may take beyond ``kill_grace``.
 STOPPING = 2 * SECOND
+
+_LOG = logging.getLogger("yamlflow.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,14 @@ class Ended:
     #: Time and chance that its expressions drew, for the log.
     drawn: dict[str, list[object]] | None = None
     phase: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A call that came to nothing because the store could not be read for it: its lease is given back."""
+
+    step: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Calls:
         self.held: dict[int, Call] = {}
         #: What became of leases, until it is reported.
         self.ended: list[Ended] = []
-        self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Ended | PutOff | None] = queue.SimpleQueue()
         self._threads = Threads()
         self._loop = Loop()
         #: What calls say of how far they are, until it is told to the log.
@@ -77,7 +89,17 @@ class Calls:
     # -- executing
 
     def begin(self, row: StepRow) -> None:
-        """Do what a lease is for: decide for the engine, or let an executor begin."""
+        """Do what a lease is for: decide for the engine, or let an executor begin.
+
+        A store that cannot be read is no fault of the step's. Then nothing begins, and the worker, which finds a lease
+        that is not in hand here, gives it back.
+        """
+        try:
+            self._begin(row)
+        except StoreUnavailable as trouble:
+            _LOG.warning("step %s is put off: %s", row.path, trouble)
+
+    def _begin(self, row: StepRow) -> None:
         if row.phase != "run":
             self.ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
             return
@@ -95,7 +117,9 @@ class Calls:
         """Let an executor do its work: at once, on the loop or in a thread."""
         row, mode = attempt.row, attempt.executor.mode
         if mode == "inline":
-            self.ended.append(self.ended_with(attempt, execute(attempt.executor, attempt.context)))
+            ended = self.ended_with(attempt, execute(attempt.executor, attempt.context))
+            if isinstance(ended, Ended):
+                self.ended.append(ended)
             return
         self.held[row.id] = Call(row.epoch, token, attempt)
         if mode == "async":
@@ -123,15 +147,21 @@ class Calls:
             outcome = fault_outcome(fault, attempt.context)
         self._inbox.put(self.ended_with(attempt, outcome))
 
-    def ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
-        """An outcome in the engine's words, its log closed."""
+    def ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended | PutOff:
+        """An outcome in the engine's words, its log closed. Any thread calls it, and it raises nothing."""
         try:
             attempt.log.close()
         except OSError as fault:
             outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
-        return Ended(
-            attempt.row.id, attempt.row.epoch, asked(self.bench, attempt, outcome), attempt.draws.drawn or None
-        )  # fmt: skip
+        told: Report
+        try:
+            told = asked(self.bench, attempt, outcome)
+        except StoreUnavailable:
+            return PutOff(attempt.row.id, attempt.row.epoch)
+        except Exception as fault:
+            # A thread of ours that died would leave its step in hand for ever.
+            told = fault_outcome(fault, attempt.context)
+        return Ended(attempt.row.id, attempt.row.epoch, told, attempt.draws.drawn or None)
 
     # -- outcomes
 
@@ -144,7 +174,7 @@ class Calls:
         """End a wait, from any thread or signal handler."""
         self._inbox.put(None)
 
-    def post(self, item: Ended) -> None:
+    def post(self, item: Ended | PutOff) -> None:
         """Bring an outcome, from any thread."""
         self._inbox.put(item)
 
@@ -163,13 +193,13 @@ class Calls:
         while not self._inbox.empty():
             self.wait(0)
 
-    def take(self, item: Ended) -> None:
+    def take(self, item: Ended | PutOff) -> None:
         """An outcome came in; one whose lease is no longer in hand is nobody's."""
         call = self.held.get(item.step)
         if call is None or call.epoch != item.epoch:
             return
         del self.held[item.step]
-        if not call.token.lost:
+        if not call.token.lost and isinstance(item, Ended):
             self.ended.append(item)
 
     def taken(self) -> list[Ended]:
@@ -236,7 +266,7 @@ class Calls:
                 continue
             if item is not None and item.step in stopped and stopped[item.step].epoch == item.epoch:
                 going.pop(item.step, None)
-                if not isinstance(item.outcome, Failed):
+                if isinstance(item, Ended) and not isinstance(item.outcome, Failed):
                     self.ended.append(item)
         self.held.clear()
         return stopped

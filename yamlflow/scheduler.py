@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .engine.commands import expire, wake
 from .engine.follow import settle
 from .engine.locks import sweep
 from .engine.work import Work
-from .rows import WorkerRow
+from .rows import StepRow, WorkerRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,7 @@ def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = 
     With ``here`` the leases of workers that are known to be dead are void at once. What costs more than a glance is left
     out unless the look is ``thorough``.
     """
-    for row in work.tx.leased(expired_at=steady):
-        expire(work, work.step(row.id))
+    lose(work, work.tx.leased(expired_at=steady))
     if here is not None:
         for worker in work.tx.holders():
             if worker.name != here.worker and is_dead(worker, host=here.host, boot=here.boot):
@@ -50,13 +50,17 @@ def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = 
     return wake_due(work)
 
 
+def lose(work: Work, rows: Iterable[StepRow]) -> None:
+    """Void leases, as the store has them: this transaction may have given one back already, or voided it."""
+    for row in rows:
+        current = work.step(row.id)
+        if current.status == "running" and current.epoch == row.epoch:
+            expire(work, current)
+
+
 def bury(work: Work, worker: WorkerRow) -> None:
     """A worker died: its leases are void, and its name is marked."""
-    for row in work.tx.leased(workers=[worker.name]):
-        current = work.step(row.id)
-        # One that ran out as well has been expired within this transaction already.
-        if current.status == "running" and current.worker == worker.name:
-            expire(work, current)
+    lose(work, work.tx.leased(workers=[worker.name]))
     work.tx.put_worker(worker._replace(status="lost"))
     if worker.lock is not None:
         Path(worker.lock).unlink(missing_ok=True)

@@ -65,7 +65,11 @@ def family(number: int) -> Iterator[dict[str, Any]]:
         package = (
             families.random_package(rnd, place)
             if rnd.random() < 0.6
-            else {"yamlflow": 1, "inputs": {"n": {"type": "integer", "default": 0}}, **worlds.random_group(rnd, depth=1)}
+            else {
+                "yamlflow": 1,
+                "inputs": {"n": {"type": "integer", "default": 0}},
+                **worlds.random_group(rnd, depth=1),
+            }
         )
         package["name"] = f"p{place}"
         finish(rnd, package, place)

@@ -111,7 +111,12 @@ class Play:
         choices = self.world.choices
         host = ("here", "here", "there")[self.world.upto(3)]
         worker = SimulatedWorker(
-            self.world, self.family, name, host=host, schedules=self.world.upto(2) == 1, slots=(4, 1, 2)[self.world.upto(3)]
+            self.world,
+            self.family,
+            name,
+            host=host,
+            schedules=self.world.upto(2) == 1,
+            slots=(4, 1, 2)[self.world.upto(3)],
         )
 
         def replace() -> None:
@@ -129,7 +134,9 @@ class Play:
     def next_cause(self) -> int:
         """See ``World.next_cause``."""
         found = [worker.next_cause() for worker in self.workers if worker.process.alive]
-        until = self.world.store._db.execute("select min(leased_until) from steps where status = 'running'").fetchone()[0]
+        until = self.world.store._db.execute("select min(leased_until) from steps where status = 'running'").fetchone()[
+            0
+        ]
         if until is not None:
             found.append(until - BOOTED)
         return min(found, default=NEVER)
@@ -261,7 +268,9 @@ class SimulatedClient:
     def retry(self) -> None:
         run = self.run(ended=True)
         if run is not None and run.status in ("failed", "canceled"):
-            failed = [row.path for row in self.play.rules.of_run[run.key].values() if row.status in ("failed", "canceled")]
+            failed = [
+                row.path for row in self.play.rules.of_run[run.key].values() if row.status in ("failed", "canceled")
+            ]
             path = self.one_of(failed) if self.world.upto(2) == 1 else ""
             with suppress(StartRefused):
                 self.until_heard(f"retries {run.id} {path or '.'}", lambda: self._own.retry(run.id, path or ""))

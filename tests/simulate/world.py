@@ -422,7 +422,9 @@ def fresh_store() -> SqliteStore:
     if not _STORE:
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=512)
         _STORE.append(SqliteStore(connection, synchronous="off"))
-        found = connection.execute("select name from sqlite_master where type = 'table' and name not like '%migrations%'")
+        found = connection.execute(
+            "select name from sqlite_master where type = 'table' and name not like '%migrations%'"
+        )
         _TABLES.extend(name for (name,) in found.fetchall() if name != "sqlite_sequence")
         connection.execute("create temp table touched (name text, key)")
         for table, column in WATCHED.items():
