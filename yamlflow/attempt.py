@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checksums import result_of
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
 from .errors import Permanent, StoreUnavailable
@@ -22,6 +23,7 @@ from .ports import CancelToken, LogSink, Masking, Ports, forget
 from .rows import ArtifactRow, RunRow, StepRow
 from .scope import Draws, gathered, parent_of, resolve_step, scope_for
 from .spec import FanOut, Matrix
+from .template import has_expression
 
 
 @dataclass
@@ -75,6 +77,8 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     executor = bench.plugins.executors.get(call.kind)
     if executor is None:
         raise Permanent("missing_kind", f'no plugin of this worker supplies the kind "{call.kind}"')
+    if not node.literal:
+        refuse_code(executor, call.input)
     given = call.input if node.literal else lookup.render(call.input)
     timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
     deadline = None if timeout is None else bench.clock.steady() + timeout
@@ -99,6 +103,17 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     )
     queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
     return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
+
+
+def refuse_code(executor: Executor, declared: Json) -> None:
+    """No value becomes code: what ``validate`` refuses is refused here too, as steps that a plugin emits come unseen."""
+    if not executor.code:
+        return
+    if isinstance(declared, str) and has_expression(declared):
+        raise Permanent("bad_input", "no value becomes code: a whole `with` from an expression could bring some along")
+    for path, text in executor.code_in(declared):
+        if has_expression(text):
+            raise Permanent("bad_input", f"with.{'.'.join(map(str, path))}: no value becomes code: no expression here")
 
 
 def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, progress: Progress) -> Ports:
@@ -142,7 +157,7 @@ def step_seen(lookup: Lookup, name: str) -> StepSeen | None:
         return None
     node = lookup.node_at(row.path)
     looped = node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded"
-    result = gathered(lookup.bench.store, row) if looped else None if row.result is None else json.loads(row.result)
+    result = gathered(lookup.bench.store, row) if looped else result_of(row)
     return StepSeen(
         path=row.path,
         status=row.status,

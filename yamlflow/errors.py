@@ -17,6 +17,7 @@ YamlflowError
     ├── StoreUnavailable    locked, read-only, full, unreachable
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
+    │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
     └── StoreTooNew         written by a newer yamlflow
 """
 
@@ -37,6 +38,11 @@ def dotted(pointer: Pointer) -> str:
     for part in pointer:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -177,6 +183,10 @@ class StoreGone(StoreError):
 
 class StoreCorrupt(StoreError):
     """Not a yamlflow store, or a damaged one. It is never overwritten."""
+
+
+class ResultDamaged(StoreCorrupt):
+    """A stored result or package text that is not what was written; everything else of the store can be used."""
 
 
 class StoreTooNew(StoreError):

@@ -10,7 +10,7 @@ import queue
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import greenlet
@@ -183,7 +183,7 @@ class NoFiles:
 class Life:
     """The file that a worker holds locked while it lives; see ``scheduler.LifeSign``."""
 
-    held: dict[str, Process] = {}
+    held: ClassVar[dict[str, Process]] = {}
 
     def __init__(self, folder: Path, name: str) -> None:
         task = greenlet.getcurrent()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from ..checksums import result_of
 from ..clock import SystemClock
 from ..outcome import Json
 from ..rows import RunRow, StepRow
@@ -57,7 +58,7 @@ def document_of(store: Store, run: RunRow) -> dict[str, Json]:
         "execution": run.execution,
         "package": run.package,
         "status": run.status,
-        "outputs": None if root is None or root.result is None else json.loads(root.result),
+        "outputs": None if root is None else result_of(root),
         "error": error_of(root),
         "duration_ms": (run.ended_at or SystemClock().now()) - run.created_at,
     }

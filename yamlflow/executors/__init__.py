@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -48,7 +48,8 @@ class Executor:
     stores_input: bool = False
     #: It holds no worker while it waits: ``defaults`` of retry and timeout are not for it.
     waits: bool = False
-    #: Keys of ``with`` whose text some interpreter reads as code: an expression in it is refused.
+    #: Where in ``with`` some interpreter reads text as code: an expression in it is refused. A key, or a path of keys
+    #: with ``*`` for every item of a list: ``sql.*.sql``.
     code: frozenset[str] = frozenset()
     #: "built in", or file:line of the function.
     origin: str = ""
@@ -73,6 +74,11 @@ class Executor:
         """Its first line."""
         return self.doc.partition("\n")[0]
 
+    def code_in(self, given: Json) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """The texts of a ``with`` that an interpreter reads as code, each with its path."""
+        for path in sorted(self.code):
+            yield from _texts_at(given, path.split("."))
+
     def start(self, step: StepContext) -> Any:
         """Check the input and call the function; a coroutine for ``async``. Raises whatever the function raises."""
         if self.declared is None:
@@ -94,6 +100,20 @@ class Executor:
 
     def _filled(self, given: Json) -> Json:
         return fill_defaults(self.schema, given) if isinstance(given, dict) else given
+
+
+def _texts_at(value: Json, path: list[str]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if not path:
+        if isinstance(value, str):
+            yield (), value
+        return
+    inner: Iterable[tuple[str | int, Json]] = ()
+    if path[0] == "*":
+        inner = enumerate(value) if isinstance(value, list | tuple) else ()
+    elif isinstance(value, Mapping) and path[0] in value:
+        inner = [(path[0], value[path[0]])]
+    for key, each in inner:
+        yield from (((key, *place), text) for place, text in _texts_at(each, path[1:]))
 
 
 @dataclass(frozen=True, kw_only=True)

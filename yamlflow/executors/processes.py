@@ -51,6 +51,7 @@ class Ended:
     #: Bytes written in all.
     stdout_size: int
     stderr: bytes
+    stderr_size: int
 
 
 class Tail:
@@ -175,6 +176,7 @@ async def run(
         stdout=out.tail.content(),
         stdout_size=out.tail.size,
         stderr=err.tail.content(),
+        stderr_size=err.tail.size,
     )
 
 

@@ -89,7 +89,7 @@ class MockedCalls(Calls):
         while self._taking and self._taking[0][0] <= self._clock.now():
             self.take(heapq.heappop(self._taking)[2])
 
-    def _is_current(self, ended: Ended) -> bool:
+    def _is_current(self, ended: Ended | PutOff) -> bool:
         call = self.held.get(ended.step)
         return call is not None and call.epoch == ended.epoch
 

@@ -11,7 +11,7 @@ class Kept(Ground):
     """What is kept under a name is there under that name."""
 
     def test_the_last_result_of_a_key_is_kept(self, store: Store) -> None:
-        row = CacheRow("pkg", "a[]/b", "k", "1", "r", 1, "a[0]/b", 5, None)
+        row = CacheRow("pkg", "a[]/b", "k", "1", "r", 1, "a[0]/b", 5, None, checksum=2**32 - 1)
         with store.transaction() as tx:
             tx.keep(row)
             tx.keep(row._replace(result="2", run_id="s"))
