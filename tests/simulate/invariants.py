@@ -117,6 +117,8 @@ class Rules:
         self.check_signals(read)
         if touched["locks"] or any(new is not None and new.terms for _, new in changes):
             self.check_locks()
+        if touched["workers"]:
+            self.check_workers()
         for queue in {row.queue for pair in changes for row in pair if row is not None and row.queue}:
             self.check_queue(queue)
 
@@ -267,6 +269,8 @@ class Rules:
                 new.worker == process.name, "a worker renews its own leases", f"{process} renewed {self.name(new)}"
             )
         self.epochs[new.id] = new.epoch
+        if old is not None and old.parked == "timer" and new.parked != "timer":
+            self.check_timer(process, old, new)
         if retried and new.attempt == 0:
             self.attempts.pop(new.id, None)
             self.working.pop(new.id, None)
@@ -305,6 +309,14 @@ class Rules:
             f"{process} ended {self.name(old)}, which {holder} holds under epoch {epoch}",
         )  # fmt: skip
 
+    def check_timer(self, process: Process, old: StepRow, new: StepRow) -> None:
+        """Back-off and sleep last as long as they say, by the wall clock of whoever ends them."""
+        woken = old.phase == "sleep" and new.status == "succeeded" or old.phase == "run" and new.status != "canceled"
+        self.must(
+            not woken or (old.available_at or 0) <= process.clock.now(), "no timer fires early",
+            f"{self.name(new)} was to wait for {(old.available_at or 0) - process.clock.now()} ms more",
+        )  # fmt: skip
+
     def check_leased(self, process: Process, row: StepRow) -> None:
         """A step was given to a worker."""
         name = self.name(row)
@@ -316,8 +328,13 @@ class Rules:
         if self.retries[row.run] == 0:
             self.check_needs(row)
         self.check_above(row)
-        if row.phase == "run" and not self.play.known_paused(row.queue):
-            pass
+        if row.phase == "run" and row.dedup_key is not None and self.retries[row.run] == 0:
+            twins = [
+                each.path for each in self.of_run[row.run].values()
+                if each.id != row.id and each.dedup_key == row.dedup_key and each.reason != "duplicate"
+                and each.phase != "dedup" and each.status not in ("skipped", "canceled")
+            ]  # fmt: skip
+            self.must(not twins, "of one dedup key one step runs", f"{name}, and {twins}")
 
     def check_above(self, row: StepRow) -> None:
         """What is around a step that starts is live, and not canceled."""
@@ -495,11 +512,11 @@ class Rules:
                     self.must(not alive, "nothing lives in a group that has ended", f"{run.id}: {alive}")
             elif row.id in children:
                 self.check_group(row, children[row.id])
-            elif row.status == "pending" and row.due is None:
-                pass
             if row.status == "waiting" and row.phase == "child":
                 self.check_waits(row)
         if run.status == "continued":
+            left = [one.seq for one in self.signals.values() if one.run == key and one.taken_by is None]
+            self.must(not left, "unread signals go to the successor", f"{run.id}: {left}")
             after = self._db.execute(
                 "select 1 from runs where id = ? and execution > ?", (run.id, run.execution)
             ).fetchone()
@@ -633,6 +650,12 @@ class Rules:
                         )
                         wanted[name] = (row.run, id)
         self.must(wanted == self.locks, "locks are held by who is leased", f"{self.locks} are held, {wanted} wanted")
+
+    def check_workers(self) -> None:
+        """Who is known to be dead holds nothing."""
+        lost = {name for (name,) in self._db.execute("select name from workers where status = 'lost'")}
+        for id in [id for ids in self.running.values() for id in ids] if lost else ():
+            self.must(self.steps[id].worker not in lost, "the dead hold no leases", self.name(self.steps[id]))
 
     def check_queue(self, name: str) -> None:
         """No more calls of a queue than may be are in hand, and none begins without a token."""

@@ -72,9 +72,6 @@ class Play:
         """Whether a package's runs go by themselves."""
         return "retention" in self.family.named(package)
 
-    def known_paused(self, queue: str) -> bool:
-        return queue in self.paused_queues
-
     def node(self, row: StepRow) -> Any:
         """What a package declares at a step."""
         plan = self._plans[self.rules.runs[row.run].digest]
