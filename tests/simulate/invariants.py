@@ -18,6 +18,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from tests.engine.worlds import assert_ended_right, assert_undone_right
 from yamlflow.cli.db import faults_in
 from yamlflow.rows import EventRow, QueueRow, RunRow, SignalRow, StepRow, terms_of
 from yamlflow.spec import Group
@@ -43,6 +44,26 @@ SIGNAL = ", ".join(SignalRow._fields)
 
 def marks(count: int) -> str:
     return ", ".join("?" * count)
+
+
+class View:
+    """One run, as the rules of ``tests/engine/worlds.py`` look at it."""
+
+    def __init__(self, rules: Rules, run: RunRow) -> None:
+        self._rules = rules
+        self.run = run
+        self.store = rules.world.store
+        self.retried = rules.retries[run.key] > 0
+        self.forced = run.key in rules.forced
+
+    def rows(self) -> list[StepRow]:
+        return sorted(self._rules.of_run[self.run.key].values())
+
+    def bench_node(self, row: StepRow) -> Any:
+        return self._rules.node(row)
+
+    def explain(self, what: str) -> str:
+        return f"{self.run.id}@{self.run.execution}: {what}"
 
 
 class Rules:
@@ -623,10 +644,11 @@ class Rules:
                 for other in self.signals.values():
                     passed = other.run == new.run and other.name == new.name and other.taken_by is None
                     self.must(not passed or other.seq > new.seq, "signals are read in order", f"signal {new.seq}")
-            if old is None and new.key is not None and new.run in self.runs:
-                mark = (self.runs[new.run].id, new.key)
+            if old is None and new.data.isdigit() and new.run in self.runs:
+                # What clients send is numbered, once for each key.
+                mark = (self.runs[new.run].id, new.data)
                 known = self.keyed.get(mark)
-                self.must(known not in self.signals, "a keyed signal is kept once", f"{mark}")
+                self.must(known not in self.signals, "a keyed signal is kept once", f"{new.key} to {mark[0]}")
                 self.keyed[mark] = new.seq
         for run in {new.run for _, new in changes}:
             unread = {one.name for one in self.signals.values() if one.run == run and one.taken_by is None}
@@ -690,6 +712,9 @@ class Rules:
         for key, run in self.runs.items():
             self.must(run.ended_at is not None, "every run ends", f"{run.id}@{run.execution} is {run.status}")
             self.check_run(key)
+            # What was canceled so that its run could continue counts as done, also where the run was canceled then.
+            if self.of_run[key] and all(row.reason != "continued" for row in self.of_run[key].values()):
+                self.check_end(run)
         wrong = faults_in(self._db)
         self.must(not wrong, "the store is sound", "; ".join(wrong))
         self.must(not self.locks, "nobody is left with a lock", str(self.locks))
@@ -699,6 +724,15 @@ class Rules:
         for run_id, kind, what in self.play.acknowledged:
             if not any(id == run_id for id, _ in self.removed):
                 self.check_acknowledged(run_id, kind, what)
+
+    def check_end(self, run: RunRow) -> None:
+        """Every group's end, and what was taken back, worked out anew; see ``tests/engine/worlds.py``."""
+        view = View(self, run)
+        try:
+            assert_ended_right(view)  # type: ignore[arg-type]
+            assert_undone_right(view)  # type: ignore[arg-type]
+        except AssertionError as wrong:
+            raise Broken("every run ends right", str(wrong)) from None
 
     def check_acknowledged(self, run_id: str, kind: str, what: str) -> None:
         """What somebody was told to be done is done."""

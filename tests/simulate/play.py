@@ -239,6 +239,8 @@ class SimulatedClient:
         data = self.play.sent
         self.until_heard(f"signals {name} {key} to {run.id}", lambda: self._own.signal(run.id, name, data, key=key))
         self.play.acknowledged.append((run.id, "signal", key))
+        if self.world.upto(4) == 1:
+            self.until_heard(f"signals {key} to {run.id} again", lambda: self._own.signal(run.id, name, data, key=key))
 
     def answer(self) -> None:
         asking = [row for row in self.play.rules.steps.values() if row.awaits == "approval"]
