@@ -61,6 +61,8 @@ class Bench:
     timetable: Timetable | None = None
     plugin_dirs: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    #: Which addresses ``http`` may reach; see ``addresses.reach``.
+    addresses: str = "default"
     #: Values of people's own types.
     serializers: Serializers = field(default_factory=Serializers)
     #: The worker's own environment.
