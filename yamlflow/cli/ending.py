@@ -12,6 +12,7 @@ import click
 from ..clock import SystemClock
 from ..outcome import Json
 from ..rows import RunRow, StepRow
+from .neat import print_data
 from .texts import as_yaml, length, tail
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def tell(kept: Kept, project: Project, run: RunRow, *, quiet: bool) -> None:
                 f"run {run.id} {click.style('succeeded', fg='green')} in {length(found['duration_ms'])}", err=True
             )
         if found["outputs"] not in (None, {}):
-            click.echo(as_yaml(found["outputs"]))
+            print_data(as_yaml(found["outputs"]))
         return
     tell_end(kept, project, run, found)
 
