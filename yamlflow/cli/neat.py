@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import click
+
 #: Colours of ``click.style``, and in the second place what is shown instead of obeyed: controls but tab and line end, line
 #: and paragraph separators, marks of direction, halves of surrogate pairs, invisible tags.
 SIGNS = re.compile(
@@ -32,6 +34,11 @@ def neat(text: str) -> str:
 def one_line(text: str) -> str:
     """The same, with line ends written out too: what must not begin a line of its own."""
     return neat(text).replace("\n", "\\n")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """One line for people, whatever stands in it."""
+    click.echo(one_line(text), err=err)
 
 
 def spelled(char: str) -> str:
