@@ -287,15 +287,23 @@ def _judge(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
     for name, value in env.items():
         if "\0" in name or "\0" in value or "=" in name or not name:
             raise Permanent("bad_input", f"env {name!r}: a NUL, or a name that is empty or has =, cannot be passed on")
-        if len(os.fsencode(value)) + len(os.fsencode(name)) + 2 > STRING_LIMIT:
+        if len(encoded(value, f"env {name!r}")) + len(encoded(name, "the name of a variable")) + 2 > STRING_LIMIT:
             raise Permanent("bad_input", f"env {name}: the value is too large for an environment; pass it with stdin:")
     for argument in command:
         if "\0" in argument:
             raise Permanent("bad_input", "an argument holds a NUL character, which no program can be given")
-        if len(os.fsencode(argument)) + 1 > STRING_LIMIT:
+        if len(encoded(argument, "an argument")) + 1 > STRING_LIMIT:
             raise Permanent("bad_input", "an argument is too large for a command line; pass it with stdin:")
     if not cwd.is_dir():
         raise Permanent("bad_input", f"cwd: {cwd} is not a folder")
+
+
+def encoded(text: str, what: str) -> bytes:
+    """A text as a program is given it. ``Permanent`` (``bad_input``) for one that no bytes stand for."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Permanent("bad_input", f"{what} holds half a surrogate pair, which no program can be given") from None
 
 
 #: errno → (permanent, what to say).

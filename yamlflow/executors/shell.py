@@ -18,7 +18,7 @@ from ..outcome import Json
 from ..private import make_folder
 from ..values import to_text
 from . import executor
-from .processes import Ended, run
+from .processes import Ended, encoded, run
 
 #: ``shell:`` → the command that reads ``run:`` text.
 SHELLS: Mapping[str, tuple[str, ...]] = {
@@ -187,7 +187,7 @@ def stdin_of(value: Json) -> bytes | None:
     """What a command reads: text as it is, anything else as JSON."""
     if value is None:
         return None
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    return encoded(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), "with.stdin")
 
 
 def failure_of(ended: Ended, step: StepContext) -> Retryable:
