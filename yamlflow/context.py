@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .clock import to_datetime
 from .errors import Canceled, Permanent
-from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named
+from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named, recordable
 from .outcome import (
     Artifact,
     Asking,
@@ -279,11 +279,10 @@ class StepContext:
 
     def record(self, collection: str, key: str, data: Mapping[str, Json]) -> str:
         """Upsert a JSON record into a collection of the projection; gives the key."""
-        named(collection, "a collection")
-        named(key, "a record's key", 1000)
         if not isinstance(data, Mapping):
             raise Permanent("bad_result", f"record {collection}/{key}: the data is a mapping of column to value")
         kept = self._plain(data, f"record {collection}/{key}")
+        recordable(collection, key, kept)
         self._records.append(Record(collection=collection, key=key, data=kept))
         return key
 
@@ -380,6 +379,11 @@ class StepContext:
             records=(*done.records, *self._records),
             signals=(*done.signals, *self._signals),
         )
+        try:
+            for record in done.records:
+                recordable(record.collection, record.key, record.data)
+        except Permanent as wrong:
+            return self.failed(Failed(error=Error(code=wrong.code, message=wrong.message, permanent=True)))
         leak = self._leak(done)
         return self.failed(leak) if leak else done
 
