@@ -105,6 +105,8 @@ def named(name: Any, what: str, limit: int = 200) -> str:
         raise Permanent("bad_result", f"{what} needs a name that is not empty; this is {name!r}")
     if len(name) > limit:
         raise Permanent("bad_result", f"the name of {what} has {len(name)} characters, at most {limit} are allowed")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise Permanent("bad_result", f"the name of {what} holds half of a character: {name!r}")
     if CONTROL & set(name):
         raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
     return name

@@ -94,16 +94,7 @@ class Project:
 
     def left_running(self) -> list[str]:
         """Processes of this project that are still there (``CRASH_TOKEN`` in their environment)."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            try:
-                if f"CRASH_TOKEN={self.token}".encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-        return found
+        return left_running(f"CRASH_TOKEN={self.token}")
 
     def wait_until(self, what: Any, seconds: float = 30, pause: float = 0.02) -> None:
         """Look until something holds."""
@@ -111,3 +102,17 @@ class Project:
         while not what():
             assert time.monotonic() < deadline, "it did not come to be"
             time.sleep(pause)
+
+
+def left_running(mark: str) -> list[str]:
+    """The command lines of other processes that have ``NAME=value`` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found

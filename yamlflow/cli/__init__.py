@@ -24,7 +24,7 @@ from typing import Any
 import click
 
 from .. import supervised
-from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
+from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
 from . import common
 from .common import Command, common_options, version_option
 
@@ -159,6 +159,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
+        if len(wrong.message) > LONGEST:
+            wrong = click.UsageError(shortened(wrong.message, LONGEST))
         wrong.show()
         return WRONG
     except ReaderGone:

@@ -262,7 +262,7 @@ async def failure_of(response: httpx.Response, step: StepContext) -> StepFault:
         cut = await receive(response.aiter_raw(), encoding, limit, kept, cut=True)
     except Permanent as unreadable:
         kept = io.BytesIO(f"({unreadable.message})".encode())
-    text = kept.getvalue().decode(known_charset(response.charset_encoding), "replace")
+    text = replaced_text(kept.getvalue(), response.charset_encoding)
     if cut:
         text = text.rstrip("\ufffd") + "…"
     details = {**head_of(response, step), "body": text}
@@ -275,14 +275,12 @@ async def failure_of(response: httpx.Response, step: StepContext) -> StepFault:
     return Retryable("http_status", message, details=details, after=after)
 
 
-def known_charset(name: str | None) -> str:
-    """A charset that Python knows."""
-    import codecs
-
+def replaced_text(content: bytes, charset: str | None) -> str:
+    """Bytes for people, in their charset where that is one that Python reads text by."""
     try:
-        return codecs.lookup(name or "utf-8").name
-    except LookupError:
-        return "utf-8"
+        return content.decode(charset or "utf-8", "replace")
+    except (ValueError, LookupError):
+        return content.decode("utf-8", "replace")
 
 
 def expected(status: int, wanted: list[int | str] | None) -> bool:

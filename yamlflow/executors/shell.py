@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from ..artifacts import keep_folder, open_regular
@@ -95,7 +96,12 @@ class Places:
     """The files through which a command speaks to its step."""
 
     def __init__(self, step: StepContext) -> None:
-        self._folder = step.dir / f".step-{os.urandom(8).hex()}"
+        name = f".step-{sha256(step.step.path.encode()).hexdigest()[:12]}"
+        # What an attempt left whose worker was killed; one that only thinks it holds the lease must not hit its successor.
+        for left in step.dir.glob(f"{name}.*"):
+            if int(left.name.split(".")[2]) < step.lease.epoch:
+                shutil.rmtree(left, ignore_errors=True)
+        self._folder = step.dir / f"{name}.{step.lease.epoch}.{os.urandom(4).hex()}"
         self.artifacts = self._folder / "artifacts"
         make_folder(self.artifacts)
         self._made = identity(self.artifacts)
