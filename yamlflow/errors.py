@@ -17,6 +17,7 @@ YamlflowError
     ├── StoreUnavailable    locked, read-only, full, unreachable
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
+    │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
     └── StoreTooNew         written by a newer yamlflow
 """
 
@@ -31,6 +32,12 @@ from typing import Any
 Pointer = tuple[str | int, ...]
 
 
+#: Characters of one message. What somebody wrote is quoted in messages, and may be of any length.
+LONGEST = 4_000
+#: Characters of a problem's message or remedy, and of its place in the document.
+CLAUSE, PLACE = 1_500, 300
+
+
 def dotted(pointer: Pointer) -> str:
     """A pointer as people write it: ``steps.fetch.needs[0]``; the root is the empty text."""
     text = ""
@@ -42,6 +49,11 @@ def dotted(pointer: Pointer) -> str:
 def shown(text: str) -> str:
     """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -78,14 +90,17 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
-        words = [part for part in (shown(place), shown(dotted(self.pointer)), self.message) if part]
-        text = ": ".join(words)
+        at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
+        text = ": ".join(part for part in (shown(place), shown(at), message) if part)
         kind = "warning: " if self.warning else ""
-        return f"{kind}{text}. {self.remedy}" if self.remedy else f"{kind}{text}"
+        return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 
 
 class YamlflowError(Exception):
     """The root of all errors that yamlflow raises on purpose."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), LONGEST)
 
 
 class UserError(YamlflowError):
@@ -97,7 +112,10 @@ class InvalidPackage(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class InvalidInput(UserError):
@@ -105,7 +123,10 @@ class InvalidInput(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class UnknownName(UserError):
@@ -182,6 +203,10 @@ class StoreGone(StoreError):
 
 class StoreCorrupt(StoreError):
     """Not a yamlflow store, or a damaged one. It is never overwritten."""
+
+
+class ResultDamaged(StoreCorrupt):
+    """A stored result or package text that is not what was written; everything else of the store can be used."""
 
 
 class StoreTooNew(StoreError):

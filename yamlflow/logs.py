@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from .artifacts import component
 from .ports import Masking, Stream, StreamMask
+from .private import make_folder, open_file
 
 
 def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> Path:
@@ -54,12 +56,13 @@ class FileLog:
             return
         if self._file is None:
             path = self._path()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             # Line by line on disk, so that whoever follows the log sees it grow.
-            self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+            fd = open_file(path, os.O_WRONLY | os.O_APPEND)
+            self._file = os.fdopen(fd, "a", encoding="utf-8", errors="replace", buffering=1)
         room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
         if self._left < 0:
-            self._file.write(text[:room])
+            self._file.write(text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore"))
             self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
         else:
             self._file.write(text)

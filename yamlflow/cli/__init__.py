@@ -17,15 +17,18 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import click
 
+from .. import supervised
 from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shown
 from . import common
 from .common import Command, common_options, version_option
+from .neat import neat_streams
 
 SUCCEEDED, FAILED, WRONG, CANCELED, NO_STORE, FAULT, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 3, 4, 70, 141, 130
 
@@ -141,11 +144,22 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = silenced()
+    supervised.life.ended(status)
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        # A plugin left a thread running that Python would wait for, perhaps for ever.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. Every error becomes one message on stderr here, and nowhere else."""
+    """Run one command; its exit status. What it prints is shown by a terminal, never obeyed."""
+    with neat_streams():
+        return funneled(args)
+
+
+def funneled(args: Sequence[str] | None) -> int:
+    """Run one command. Every error becomes one message on stderr here, and nowhere else."""
     common.debugging = False
     try:
         words = sys.argv[1:] if args is None else list(args)
