@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "secrets",
         "guard",
     ),
-    ("hookspecs plugins", "packages", "analysis", "crew", "events"),
+    ("hookspecs plugins", "packages", "analysis", "crew", "events", "outage"),
     ("scope", "building"),
     ("engine",),
     ("scheduler", "starting", "removal"),

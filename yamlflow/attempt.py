@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
-from .errors import Permanent
+from .errors import Permanent, StoreError
 from .executors import Executor
 from .logs import FileLog, log_file
 from .lookup import Bench, Lookup, declared_wrong, known_secrets, process_environment
@@ -49,11 +49,13 @@ Progress = Callable[[Mapping[str, Json]], None]
 def prepare(
     bench: Bench, row: StepRow, token: CancelToken, *, worker: str, progress: Progress = forget
 ) -> Attempt | Failed:
-    """Everything an executor needs for one attempt, or why it cannot be had."""
+    """Everything an executor needs for one attempt, or why it cannot be had. ``StoreError``: nothing is known yet."""
     masking = Masking()
     try:
         lookup = Lookup(bench, row)
         return attempt(lookup, token, masking, worker, progress)
+    except StoreError:
+        raise
     except Exception as fault:  # whatever is wrong with the step's declaration is the step's failure
         context = StepContext(ports=Ports(masking=masking))
         return context.failed(Failed(error=declared_wrong(fault)))

@@ -17,6 +17,7 @@ from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
 from .engine.decisions import Report
+from .errors import StoreError
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -35,7 +36,8 @@ class Ended:
 
     step: int
     epoch: int
-    outcome: Report
+    #: None gives the lease back unspent: the store could not be asked for what the outcome needs.
+    outcome: Report | None
     #: Time and chance that its expressions drew, for the log.
     drawn: dict[str, list[object]] | None = None
     phase: str = "run"
@@ -77,7 +79,10 @@ class Calls:
     # -- executing
 
     def begin(self, row: StepRow) -> None:
-        """Do what a lease is for: decide for the engine, or let an executor begin."""
+        """Do what a lease is for: decide for the engine, or let an executor begin.
+
+        ``StoreError`` when the store cannot be read; then nobody works on the step, which is found out and mended.
+        """
         if row.phase != "run":
             self.ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
             return
@@ -125,13 +130,15 @@ class Calls:
 
     def ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
         """An outcome in the engine's words, its log closed."""
+        attempt.log.close()
         try:
-            attempt.log.close()
-        except OSError as fault:
-            outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
-        return Ended(
-            attempt.row.id, attempt.row.epoch, asked(self.bench, attempt, outcome), attempt.draws.drawn or None
-        )  # fmt: skip
+            report = asked(self.bench, attempt, outcome)
+        except StoreError:
+            return Ended(attempt.row.id, attempt.row.epoch, None)
+        except Exception as fault:
+            # Also in a thread of ours, whose step would be in hand for ever.
+            report = fault_outcome(fault, attempt.context)
+        return Ended(attempt.row.id, attempt.row.epoch, report, attempt.draws.drawn or None)
 
     # -- outcomes
 

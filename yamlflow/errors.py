@@ -14,7 +14,8 @@ YamlflowError
 │   └── Permanent
 ├── Canceled                raised inside an executor that asked for it when its step was canceled
 └── StoreError              the store cannot be used (exit status 4)
-    ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreUnavailable    read-only, full, unreachable
+    │   └── StoreBusy       another program holds it locked
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
     └── StoreTooNew         written by a newer yamlflow
@@ -169,6 +170,10 @@ class StoreError(YamlflowError):
 
 class StoreUnavailable(StoreError):
     """Locked, read-only, full or unreachable: may work later, nothing was lost."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another program holds it locked, longer than one wait for it lasts. Nothing was done."""
 
 
 class StoreGone(StoreError):

@@ -12,18 +12,20 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from . import scheduler
 from .ability import able, known_elsewhere, told
 from .calls import Call, Calls, Ended, cancel_token
 from .clock import SECOND, boot_id
-from .engine.commands import release, report, transact
+from .engine.commands import begun, release, report, transact
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreError, StoreUnavailable
 from .lookup import Bench
+from .outage import Barred, Outage, warn
 from .outcome import Error, Failed
 from .removal import Remover
 from .rows import EventRow, StepRow, WorkerRow
@@ -33,6 +35,13 @@ REMEMBERED = 86_400 * SECOND
 
 #: Seconds that a worker at its end waits for the removal of one run.
 SWEEPING = 10
+
+#: Milliseconds that a store may be out of reach before a worker gives up, unless it is told otherwise.
+PATIENCE = 60 * SECOND
+#: How often a worker asks for the store when it opens, while another program holds that locked.
+OPENING = 15
+#: Seconds between tries to reach it while the worker ends.
+AGAIN = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +107,9 @@ class Worker:
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
         self._started = bench.clock.now()
+        #: When the store was last used, on the steady clock.
+        self._reached = bench.clock.steady()
+        self._barred = Barred(settings.lease // 3)
         #: Set while no sweep goes on.
         self._swept = threading.Event()
         self._swept.set()
@@ -111,8 +123,11 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
-        self._say("running")
-        self._renewed = self.bench.clock.steady()
+        asked = self.bench.clock.steady()
+        self._say("running", tries=OPENING)
+        self._renewed = self._reached = self.bench.clock.steady()
+        if self._reached - asked >= SECOND:
+            self._barred.begin(asked)
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
@@ -121,7 +136,7 @@ class Worker:
         self._swept.wait(SWEEPING)
         try:
             self._say("stopped")
-        except StoreUnavailable:
+        except StoreError:
             # The lock file says it too, as soon as it is free.
             pass
         if self._sign is not None:
@@ -129,8 +144,9 @@ class Worker:
             self._sign = None
         self.calls.close()
 
-    def _say(self, status: str) -> None:
-        with self.bench.store.transaction() as tx:
+    def _say(self, status: str, *, tries: int = 1) -> None:
+        with ExitStack() as open_until_here:
+            tx = begun(self.bench.store, open_until_here, tries)
             tx.put_worker(self._row(status))
             if status == "running":
                 tx.forget_workers(self.bench.clock.now() - REMEMBERED)
@@ -154,19 +170,36 @@ class Worker:
         """End the rest of this worker's loop, from any thread or signal handler."""
         self.calls.wake()
 
-    def run(self, done: Callable[[], bool], *, cycles: int | None = None, grace: int = 0) -> None:
+    def run(
+        self,
+        done: Callable[[], bool],
+        *,
+        cycles: int | None = None,
+        grace: int = 0,
+        patience: int | None = PATIENCE,
+        say: Callable[[str], None] = warn,
+    ) -> None:
         """Work until ``done`` says so, or for a number of turns; then nothing is in hand any more.
 
-        What is in hand then may go on for ``grace`` milliseconds; the rest is given back unspent.
+        What is in hand then may go on for ``grace`` milliseconds; the rest is given back unspent. A store that is out of
+        reach is tried again for ``patience`` milliseconds (None: for ever), which ``say`` is told once; calls go on
+        meanwhile.
         """
+        outage = Outage(self.bench.clock, patience=patience, say=say)
         self.open()
         turns = 0
         try:
-            while not done() and turns != cycles:
-                self.turn()
-                turns += 1
-                if not done() and turns != cycles:
-                    self.rest()
+            while turns != cycles:
+                try:
+                    if done():
+                        return
+                    self.turn()
+                    outage.over()
+                    turns += 1
+                    if turns != cycles and not done():
+                        self.rest()
+                except StoreUnavailable as trouble:
+                    self.calls.wait(outage.met(trouble))
         finally:
             self.drain(grace)
             self.close()
@@ -177,19 +210,21 @@ class Worker:
         """Report, look after time, lease, begin: one transaction, and no waiting."""
         cycle = Cycle()
         clock = self.bench.clock
-        steady = clock.steady()
+        # Whether the store can be reached or not.
+        self.calls.collect()
+        self.calls.end_overdue(clock.steady())
         if self.bench.timetable is not None and self._leasing:
             self.bench.timetable.fire()
-        self.calls.collect()
-        self.calls.end_overdue(steady)
         version = self.bench.store.version()
-        renewing = steady - self._renewed >= self.settings.lease // 3
-        looking = steady - self._looked >= SECOND
+        looking = clock.steady() - self._looked >= SECOND
         if looking:
             self.bench.store.still_there()
         ended = self.calls.taken()
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
+                # To begin may have taken a while, and a lease counts from here.
+                steady = clock.steady()
+                renewing = steady - self._renewed >= self.settings.lease // 3
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
@@ -197,7 +232,9 @@ class Worker:
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
-                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None, thorough=looking)
+                self._more = scheduler.tick(
+                    work, steady=self._barred.horizon(steady), here=self._here if looking else None, thorough=looking
+                )
                 settle(work)
                 if looking:
                     self._tell_progress(work)
@@ -205,13 +242,15 @@ class Worker:
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self.calls.ended[:0] = ended
+            self._barred.begin(self._reached)
             raise
         except Exception:
             if not ended:
                 raise
             self._tell_one_by_one(ended)
             return cycle
-        self._seen_version = self.bench.store.version()
+        self._reached = steady
+        self._seen_version = self._version_now()
         if looking:
             self._looked = steady
             self._sweep()
@@ -222,6 +261,14 @@ class Worker:
             if row.phase != "run" or not self._left_to_others(row):
                 self.calls.begin(row)
         return cycle
+
+    def _version_now(self) -> int:
+        """What the store's version is after a commit of ours; one that nothing equals when it cannot be asked."""
+        try:
+            return self.bench.store.version()
+        except StoreUnavailable:
+            # The commit did take effect: what it leased is to begin.
+            return -1
 
     def _sweep(self) -> None:
         """Let runs go that need not be kept: in a thread, for their files may be many."""
@@ -340,9 +387,14 @@ class Worker:
         clock = self.bench.clock
         deadline = clock.steady() + grace
         while (self.calls.held or self.calls.ended) and clock.steady() < deadline:
-            self.turn()
-            if self.calls.held:
-                self.rest()
+            try:
+                self.turn()
+                if self.calls.held:
+                    self.rest()
+            except StoreUnavailable:
+                self.calls.wait(AGAIN)
+            except StoreError:
+                break
         self._give_back(self.calls.stop_all())
 
     def _give_back(self, held: dict[int, Call]) -> None:
@@ -359,13 +411,16 @@ class Worker:
                 for step, call in held.items():
                     if step not in reported:
                         release(work, step=step, epoch=call.epoch, worker=self.name)
-        except StoreUnavailable:
+        except StoreError:
             # The leases will run out; nothing is lost.
             return
 
 
 def tell(work: Work, one: Ended, worker: str) -> None:
     """Report what became of a lease, with what its expressions drew."""
+    if one.outcome is None:
+        release(work, step=one.step, epoch=one.epoch, worker=worker)
+        return
     if one.drawn:
         row = work.find(one.step)
         if row is not None and row.epoch == one.epoch:

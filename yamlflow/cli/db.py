@@ -47,7 +47,8 @@ def file_of(ctx: click.Context) -> tuple[Path, str]:
 @contextmanager
 def connected(path: Path, url: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """A plain connection to the store's file, whatever state it is in."""
-    from ..store.connection import connect_to_read, explained
+    from ..store.connection import connect_to_read
+    from ..store.trouble import explained
 
     uri = f"{path.absolute().as_uri()}?mode=rw"
     with explained(url):

@@ -85,7 +85,7 @@ def disk(project: Project) -> Iterator[Finding]:
     """Where the store lies."""
     import shutil
 
-    from ..store.connection import file_of, trouble_at
+    from ..store.trouble import file_of, trouble_at
 
     file = file_of(project.store).absolute()
     folder = file.parent

@@ -12,18 +12,14 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..clock import SECOND, wait
-from ..errors import StoreUnavailable
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
+from ..worker import PATIENCE
 from .lines import to_stderr
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
-
-#: Seconds that a store may be out of reach before the foreground gives up.
-PATIENCE = 60
 
 
 class View(Protocol):
@@ -127,29 +123,5 @@ def work(
     patience: int | None = PATIENCE,
     cycles: int | None = None,
 ) -> None:
-    """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
-
-    A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
-    """
-    worker = runtime.worker
-    worker.open()
-    failures = turns = 0
-    try:
-        while not done() and (cycles is None or turns < cycles):
-            turns += 1
-            try:
-                worker.turn()
-                failures = 0
-            except StoreUnavailable as trouble:
-                failures += 1
-                if failures == 1:
-                    to_stderr(f"the store is out of reach, trying again: {trouble}")
-                if patience is not None and failures > patience:
-                    raise
-                wait(SECOND)
-                continue
-            if not done() and turns != cycles:
-                worker.rest()
-    finally:
-        worker.drain(grace)
-        worker.close()
+    """Work as ``Worker.run`` does, and tell people of a store that is out of reach."""
+    runtime.worker.run(done, cycles=cycles, grace=grace, patience=patience, say=to_stderr)

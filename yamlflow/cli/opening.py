@@ -133,7 +133,7 @@ def looking(ctx: click.Context, *, new: bool = False) -> Iterator[Archive]:
     ``StoreUnavailable`` when it was named with ``--store`` and is not there, unless it is to be made (``new``).
     """
     from ..packages import Plans
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
 
     project = project_of(ctx)
     file = file_of(project.store)
@@ -147,8 +147,9 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     import os
     from contextlib import closing
 
-    from ..store.connection import connect_to_read, trouble_at
+    from ..store.connection import connect_to_read
     from ..store.sqlite import SqliteStore
+    from ..store.trouble import trouble_at
 
     if os.path.isdir(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
