@@ -17,7 +17,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum call { READ = 1, WRITE = 2, SYNC = 4, LOCK = 8, TRUNCATE = 16, UNLINK = 32, OPEN = 64 };
+enum call { READ = 1, WRITE = 2, SYNC = 4, LOCK = 8, TRUNCATE = 16, UNLINK = 32, OPEN = 64, UNLOCK = 128 };
 enum fault { NONE, KILL, TEAR, ERROR, SHORT };
 enum file { ELSEWHERE = 0, FOLDER = 1, DATABASE = 2, WAL = 3, SHM = 4, JOURNAL = 5 };
 
@@ -215,7 +215,7 @@ static int controlled(int fd, int command, void *value) {
     int file = file_of(fd);
     if (file && (command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK)) {
         pthread_mutex_lock(&turn);
-        enum fault hit = strikes(LOCK, file);
+        enum fault hit = strikes(((struct flock *)value)->l_type == F_UNLCK ? UNLOCK : LOCK, file);
         pthread_mutex_unlock(&turn);
         if (hit >= ERROR) { errno = error; return -1; }
     }

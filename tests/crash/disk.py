@@ -30,6 +30,9 @@ class Calls(IntFlag):
     TRUNCATE = 16
     UNLINK = 32
     OPEN = 64
+    #: Never made to fail: a kernel does not refuse one.
+    UNLOCK = 128
+    #: What may fail.
     CHANGES = WRITE | SYNC | LOCK | TRUNCATE | UNLINK | OPEN
 
 
