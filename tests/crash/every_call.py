@@ -91,16 +91,16 @@ class Ending:
 
 
 def in_process(
-    home: Path, trouble: Trouble | None = None, at: int = 0, *, seed: int = 0, life: int = 1, synchronous: str = "full"
+    home: Path, trouble: Trouble | None = None, at: int = 0, *, seed: int = 0, life: int = 1, runs: int = 1
 ) -> Ending:
     """Play the small run in a process of its own, with its ``at``-th call suffering a trouble."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        # One that hangs is found, too.
         signal.alarm(120)
-        child(home, writer, trouble, at, seed=seed, life=life, synchronous=synchronous)
+        child(home, writer, trouble, at, seed=seed, life=life, runs=runs)
     os.close(writer)
     with open(reader, encoding="utf-8") as stream:
         lines = stream.read().splitlines()
@@ -120,9 +120,8 @@ def in_process(
     return ending
 
 
-def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: int, life: int, synchronous: str) -> None:
+def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: int, life: int, runs: int) -> None:
     """The process itself; it does not come back."""
-    disk = Disk()
 
     def say(word: str, value: Any = None) -> None:
         text = word if value is None else f"{word} {json.dumps(value, sort_keys=True)}"
@@ -130,6 +129,7 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
 
     logging.getLogger("yamlflow").addHandler(logging.NullHandler())
     try:
+        disk = Disk()
         if trouble is None:
             disk.arm(home / "y.db", Calls(0))
         else:
@@ -138,9 +138,10 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
                 home / "y.db", trouble.calls, trouble.fault, number=trouble.number, first=at, last=last,
                 odds=trouble.odds, seed=seed,
             )  # fmt: skip
-        play = Play(home, say, life=life, synchronous=synchronous)
+        play = Play(home, say, life=life)
         try:
-            play.act()
+            for number in range(runs):
+                play.act(f"r{number}")
             if trouble is None:
                 say("outcome", play.outcome())
         finally:
@@ -153,7 +154,7 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
     except BaseException:
         say("fault", traceback.format_exc())
     finally:
-        say("count", disk.count)
+        say("count", Disk().count)
         os._exit(0)
 
 
