@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from yamlflow.errors import StoreError
+from yamlflow.outcome import Json
 
 from .disk import ALWAYS, Calls, Disk, Fault, with_disk
 from .small_run import Play, lost, unsound
@@ -87,7 +88,7 @@ class Ending:
     refused: str = ""
     #: Any other.
     fault: str = ""
-    outcome: str = ""
+    outcome: Json = None
 
 
 def in_process(
@@ -158,7 +159,7 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
         os._exit(0)
 
 
-def check(home: Path, ending: Ending, expected: str) -> list[str]:
+def check(home: Path, ending: Ending, expected: Json) -> list[str]:
     """Everything that is wrong after a process has met trouble: in the store now, and once another one went on."""
     store = home / "y.db"
     wrong = [f"it ended with a fault:\n{ending.fault}"] if ending.fault else []

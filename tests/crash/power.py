@@ -14,7 +14,6 @@ sound, and hold what was acknowledged before the cut: all of it under FULL, and 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -256,11 +255,9 @@ def cut_often(folder: Path, *, images: int, seed: int, synchronous: str = "full"
     return report
 
 
-def runs_of(outcome: str) -> Json:
+def runs_of(outcome: Json) -> Json:
     """What came of the runs; records that had reached their projection lie in a file of their own, not in the image."""
-    found = json.loads(outcome or "{}")
-    found.pop("notes", None)
-    return found
+    return {name: what for name, what in (outcome or {}).items() if name != "notes"}
 
 
 def main(arguments: list[str]) -> int:
