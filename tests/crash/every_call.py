@@ -205,7 +205,9 @@ def sweep(folder: Path, *, every: int = 1, only: str = "") -> Report:
             if struck:
                 report.faults[trouble.name] += 1
                 report.refused[trouble.name] += bool(ending.refused)
-            report.wrong += [f"{trouble.name} {at}: {one}" for one in check(home, ending, plain.outcome)]
+            # After the last call there is nothing new to be seen.
+            found = check(home, ending, plain.outcome) if struck else [ending.fault] if ending.fault else []
+            report.wrong += [f"{trouble.name} {at}: {one}" for one in found]
             shutil.rmtree(home)
             if not struck:
                 break
