@@ -33,7 +33,7 @@ def test_whichever_call_is_killed_or_fails_nothing_acknowledged_is_lost_and_the_
     told = command("every_call", "--every", "250")
     for what in ("kill -9 before a call", "kill -9 within a write", "EIO of a sync", "ENOSPC of a write"):
         assert number(rf"(\d+) × {what}", told) >= 1, told
-    assert number(r"(\d+) faults, 0 wrong", told) >= 25
+    assert number(r"(\d+) faults, 0 wrong", told) >= 20
 
 
 def test_random_errors_of_the_disk_end_no_process_with_a_traceback() -> None:

@@ -66,7 +66,7 @@ def meaning(error: sqlite3.DatabaseError, url: str) -> StoreError | None:
         return None
     kind, remedy = known
     file = file_of(url)
-    if code in SEEN_AT_PATH and (seen := trouble_at(file)):
+    if code in SEEN_AT_PATH and (seen := trouble_at(file) or trouble_here()):
         return kind(f"{url}: {seen}")
     holder = holders(file) if kind is StoreBusy else ""
     return kind(f"{url}: {error}{f' by {holder}' if holder else ''}: {remedy}")
@@ -98,6 +98,15 @@ def trouble_at(path: Path) -> str:
         if not os.access(path, mode):
             return f"the file may not be {word}; {ELSEWHERE}"
     return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
+
+
+def trouble_here() -> str:
+    """What keeps this process from opening any file; "" when nothing does."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as wrong:
+        return f"no file can be opened: {wrong.strerror}; raise the limit (`ulimit -n`), or let fewer steps run at once"
+    return ""
 
 
 def holders(path: Path) -> str:
