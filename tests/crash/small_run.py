@@ -111,7 +111,8 @@ class Play:
             nonlocal turns
             turns += 1
             assert turns < MOST, "the run does not end"
-            return not self.runtime.runs(RunFilter(live=True))
+            run = self.runtime.run(run_id)
+            return run is not None and run.ended_at is not None
 
         self.runtime.run_workers(done)
 

@@ -5,6 +5,7 @@ opens a store: closing a second handle would drop the locks of the first.
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ CAUSES: Mapping[int, tuple[type[StoreError], str]] = MappingProxyType(
         sqlite3.SQLITE_NOMEM: (StoreUnavailable, "the memory is used up; nothing was lost"),
     }
 )  # fmt: skip
+#: Bytes that a write may need: the -shm file grows by so much.
+ROOM = 32 * 1024
 #: Codes whose cause is seen by looking at the path.
 SEEN_AT_PATH = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
 #: What no statement of ours meets in a sound store, in SQLite's words or Python's.
@@ -66,6 +69,8 @@ def meaning(error: sqlite3.DatabaseError, url: str) -> StoreError | None:
         return None
     kind, remedy = known
     file = file_of(url)
+    if code == sqlite3.SQLITE_IOERR and (seen := no_room(file)):
+        return kind(f"{url}: {error}: {seen}")
     if code in SEEN_AT_PATH and (seen := trouble_at(file) or trouble_here()):
         return kind(f"{url}: {seen}")
     holder = holders(file) if kind is StoreBusy else ""
@@ -98,6 +103,21 @@ def trouble_at(path: Path) -> str:
         if not os.access(path, mode):
             return f"the file may not be {word}; {ELSEWHERE}"
     return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
+
+
+def no_room(path: Path) -> str:
+    """Why a write failed where SQLite knows no more than that: a full disk, or a limit of this process; else ""."""
+    try:
+        there = os.statvfs(path.absolute().parent)
+        if there.f_bavail * there.f_frsize < ROOM:
+            return CAUSES[sqlite3.SQLITE_FULL][1]
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        sizes = [os.stat(name).st_size for name in (path, f"{path}-wal") if os.path.exists(name)]
+    except OSError:
+        return ""
+    if most != resource.RLIM_INFINITY and max(sizes, default=0) + ROOM > most:
+        return f"this process may write no file of more than {most:,} bytes; nothing was lost, raise that (`ulimit -f`)"
+    return ""
 
 
 def trouble_here() -> str:
