@@ -16,20 +16,21 @@ from .conftest import ROOT
 
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors clock",),
+    ("errors clock private",),
     (
-        "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
-        "lifecycle",
+        "addresses outcome facts rows values serializers policies duration masking faults patterns judging inputs loops spec "
+        "template plan queueing lifecycle checksums",
     ),
     ("tables",),
     (
         "document",
         "cron",
         "store projections",
-        "context ports artifacts logs speech folders shapes executors",
+        "context ports artifacts sifting logs speech folders shapes executors",
         "project",
         "secrets",
         "guard",
+        "supervised",
     ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events", "outage"),
     ("scope", "building"),

@@ -10,7 +10,7 @@ import math
 from types import TracebackType
 from typing import Any
 
-from .errors import Canceled, StepFault, StoreError, UserError, YamlflowError
+from .errors import Canceled, ResultDamaged, StepFault, StoreError, UserError, YamlflowError, shortened
 from .outcome import Error, Json
 from .values import NotJson, plain
 
@@ -40,7 +40,9 @@ def _lasts(fault: BaseException) -> bool:
     """What a step says of itself; else an author's mistake stays one, and a store may be there again."""
     if isinstance(fault, StepFault):
         return not fault.retryable
-    return isinstance(fault, YamlflowError) and not isinstance(fault, StoreError)
+    return isinstance(fault, YamlflowError) and not (
+        isinstance(fault, StoreError) and not isinstance(fault, ResultDamaged)
+    )
 
 
 def delay_of(fault: BaseException) -> int | None:
@@ -79,6 +81,8 @@ def code_of(fault: BaseException) -> str:
         return "canceled"
     if isinstance(fault, UserError):
         return "bad_input"
+    if isinstance(fault, ResultDamaged):
+        return "result_damaged"
     return str(getattr(fault, "code", "executor_error")) if isinstance(fault, YamlflowError) else "executor_error"
 
 
@@ -89,7 +93,7 @@ def message_of(fault: BaseException) -> str:
     except Exception as broken:
         text = f"(its message cannot be read: {type(broken).__name__})"
     text = text or type(fault).__qualname__
-    return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
+    return shortened(text, MESSAGE)
 
 
 def details_of(fault: BaseException) -> Json:
@@ -128,7 +132,7 @@ def _judged(details: Any) -> Json:
 
 def _short(value: Any) -> str:
     try:
-        return repr(value)[:MESSAGE]
+        return shortened(repr(value), MESSAGE)
     except Exception as broken:
         return f"({type(broken).__name__})"
 

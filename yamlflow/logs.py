@@ -5,12 +5,14 @@ A step never fails for its log. What the disk does not take is dropped, and a li
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from .artifacts import component
 from .ports import Masking, Stream, StreamMask
+from .private import make_folder, open_file
 
 
 def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> Path:
@@ -85,8 +87,8 @@ class FileLog:
         """All of it, or nothing: what was written of it before the disk was full is taken back."""
         if self._file is None:
             path = self._path()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
+            make_folder(path.parent)
+            self._file = os.fdopen(open_file(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
         before = self._file.tell()
         try:
             while content:

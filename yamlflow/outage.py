@@ -49,33 +49,6 @@ class Outage:
         return self._clock.steady() - since
 
 
-class Barred:
-    """After an outage: leases that ran out while nobody could renew them are left to their workers for a while.
-
-    ``span`` is how many milliseconds; the workers try again within a few seconds.
-    """
-
-    def __init__(self, span: int) -> None:
-        self._span = span
-        self._since: int | None = None
-        self._until: int | None = None
-
-    def begin(self, reached: int) -> None:
-        """The store cannot be used; ``reached`` is when it last was, on the steady clock."""
-        self._since, self._until = reached if self._since is None else self._since, None
-
-    def horizon(self, steady: int) -> int:
-        """The store is used now: leases that ran out up to this moment are lost."""
-        if self._since is None:
-            return steady
-        if self._until is None:
-            self._until = steady + self._span
-        if steady < self._until:
-            return self._since
-        self._since = self._until = None
-        return steady
-
-
 def warn(text: str) -> None:
     """Says it to whoever listens to the logger ``yamlflow.store``."""
     logging.getLogger("yamlflow.store").warning(text)

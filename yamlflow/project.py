@@ -15,8 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .addresses import reach
 from .duration import parse_duration
 from .errors import StoreUnavailable, UnknownName, UserError, did_you_mean
+from .private import make_folder
 
 MARKS = (".yamlflow", "yamlflow.toml", "pyproject.toml")
 #: Where a project keeps its state, below its root.
@@ -35,7 +37,7 @@ FORMAT = re.compile(r"^yamlflow:", re.MULTILINE)
 class Setting:
     """One thing that a project may say of itself."""
 
-    #: ``text``, ``path``, ``folders``, ``count``, ``duration``, or the words that are allowed.
+    #: ``text``, ``path``, ``folders``, ``count``, ``duration``, ``addresses``, or the words that are allowed.
     form: str | tuple[str, ...]
     doc: str
     default: Any = None
@@ -49,8 +51,17 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "plugins": Setting(form="folders", doc="more folders that hold plugins", default=()),
         "workers": Setting(form="count", doc="calls at once in one process"),
         "lease": Setting(form="duration", doc="how long a step stays a silent worker's", default=30_000),
+        "isolate": Setting(
+            form=("no", "lost", "plugins"),
+            doc="which calls of plugins have a process of their own: only those of kinds that ask for it, those of steps "
+            "that were lost with their worker too, or all",
+            default="lost",
+        ),
         "synchronous": Setting(
             form=("full", "normal"), doc="whether a committed outcome survives power loss", default="full"
+        ),
+        "http_addresses": Setting(
+            form="addresses", doc="what `http` may reach: default or public, +NETWORK, -NETWORK", default="default"
         ),
         "log_level": Setting(
             form=("debug", "info", "warning", "error"), doc="how grave a diagnostic line must be", default="warning"
@@ -99,7 +110,7 @@ class Project:
         folder = self.root / STATE
         ignore = folder / ".gitignore"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as wrong:
@@ -123,9 +134,22 @@ def near(path: Path) -> str:
 
 
 def find_root(start: Path) -> Path | None:
-    """The nearest folder from ``start`` upwards that is marked as a project; None when none is."""
+    """The nearest folder from ``start`` upwards that is marked as a project; None when none is.
+
+    A mark that belongs to somebody else counts only where ``start`` is theirs too: in a folder that all may write to,
+    like ``/tmp``, another user could otherwise choose our plugins, secrets and store.
+    """
     start = start.absolute()
-    return next((folder for folder in (start, *start.parents) if any((folder / mark).exists() for mark in MARKS)), None)
+    folders = (start, *start.parents)
+    trusted = {0, os.geteuid(), *(folder.stat().st_uid for folder in folders[:1] if folder.exists())}
+    return next((folder for folder in folders if any(_is_mark(folder / mark, trusted) for mark in MARKS)), None)
+
+
+def _is_mark(path: Path, trusted: set[int]) -> bool:
+    try:
+        return path.stat().st_uid in trusted
+    except OSError:
+        return False
 
 
 def open_project(start: Path | None = None, flags: Mapping[str, Any] | None = None) -> Project:
@@ -237,8 +261,25 @@ def read_duration(value: Any, folder: Path, place: str) -> int:
         raise UserError(f"{place}: {wrong}") from None
 
 
+def read_addresses(value: Any, folder: Path, place: str) -> str:
+    """Which addresses may be reached; a list is the same as commas."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        reach(text)
+    except UserError as wrong:
+        raise UserError(f"{place}: {wrong}") from None
+    return text
+
+
 READERS: Mapping[str, Any] = MappingProxyType(
-    {"text": read_text, "path": read_path, "folders": read_folders, "count": read_count, "duration": read_duration}
+    {
+        "text": read_text,
+        "path": read_path,
+        "folders": read_folders,
+        "count": read_count,
+        "duration": read_duration,
+        "addresses": read_addresses,
+    }
 )
 
 

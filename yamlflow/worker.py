@@ -12,20 +12,19 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from . import scheduler
 from .ability import able, known_elsewhere, told
 from .calls import Call, Calls, Ended, cancel_token
 from .clock import SECOND, boot_id
-from .engine.commands import begun, release, report, transact
+from .engine.commands import expire, release, report, transact
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreError, StoreUnavailable
 from .lookup import Bench
-from .outage import Barred, Outage, warn
+from .outage import Outage, warn
 from .outcome import Error, Failed
 from .removal import Remover
 from .rows import EventRow, StepRow, WorkerRow
@@ -100,6 +99,9 @@ class Worker:
         self._seen_version = -1
         self._renewed = 0
         self._looked = 0
+        #: When this worker last had the store to itself, and from when on it judges the leases of others.
+        self._there = bench.clock.steady()
+        self._judging = self._there - settings.lease
         self._token_at: int | None = None
         self._more = False
         self._leasing = True
@@ -107,9 +109,6 @@ class Worker:
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
         self._started = bench.clock.now()
-        #: When the store was last used, on the steady clock.
-        self._reached = bench.clock.steady()
-        self._barred = Barred(settings.lease // 3)
         #: Set while no sweep goes on.
         self._swept = threading.Event()
         self._swept.set()
@@ -123,11 +122,21 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
-        asked = self.bench.clock.steady()
-        self._say("running", tries=OPENING)
-        self._renewed = self._reached = self.bench.clock.steady()
-        if self._reached - asked >= SECOND:
-            self._barred.begin(asked)
+        self._introduce()
+        self._renewed = self._there = self.bench.clock.steady()
+
+    def _introduce(self) -> None:
+        """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
+        workers would go on for ever.
+        """
+        with transact(
+            self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event, tries=OPENING
+        ) as work:
+            for row in work.tx.leased(workers=[self.name]) if self._sign is not None else ():
+                if row.id not in self.calls.held:
+                    expire(work, work.step(row.id))
+            work.tx.put_worker(self._row("running"))
+            work.tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
@@ -135,7 +144,8 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            self._say("stopped")
+            with self.bench.store.transaction() as tx:
+                tx.put_worker(self._row("stopped"))
         except StoreError:
             # The lock file says it too, as soon as it is free.
             pass
@@ -143,13 +153,6 @@ class Worker:
             self._sign.end()
             self._sign = None
         self.calls.close()
-
-    def _say(self, status: str, *, tries: int = 1) -> None:
-        with ExitStack() as open_until_here:
-            tx = begun(self.bench.store, open_until_here, tries)
-            tx.put_worker(self._row(status))
-            if status == "running":
-                tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def _row(self, status: str) -> WorkerRow:
         lock = str(self._sign.path) if self._sign else None
@@ -176,14 +179,15 @@ class Worker:
         *,
         cycles: int | None = None,
         grace: int = 0,
+        kill_grace: float | None = None,
         patience: int | None = PATIENCE,
         say: Callable[[str], None] = warn,
     ) -> None:
         """Work until ``done`` says so, or for a number of turns; then nothing is in hand any more.
 
-        What is in hand then may go on for ``grace`` milliseconds; the rest is given back unspent. A store that is out of
-        reach is tried again for ``patience`` milliseconds (None: for ever), which ``say`` is told once; calls go on
-        meanwhile.
+        What is in hand then may go on for ``grace`` milliseconds; the rest is stopped and given back unspent, see
+        ``drain``. A store that is out of reach is tried again for ``patience`` milliseconds (None: for ever), which
+        ``say`` is told once; calls go on meanwhile.
         """
         outage = Outage(self.bench.clock, patience=patience, say=say)
         self.open()
@@ -201,7 +205,7 @@ class Worker:
                 except StoreUnavailable as trouble:
                     self.calls.wait(outage.met(trouble))
         finally:
-            self.drain(grace)
+            self.drain(grace, kill_grace=kill_grace)
             self.close()
 
     # -- one turn
@@ -210,13 +214,15 @@ class Worker:
         """Report, look after time, lease, begin: one transaction, and no waiting."""
         cycle = Cycle()
         clock = self.bench.clock
+        steady = clock.steady()
         # Whether the store can be reached or not.
         self.calls.collect()
-        self.calls.end_overdue(clock.steady())
+        self.calls.end_overdue(steady)
+        self.calls.watch_loop(steady)
         if self.bench.timetable is not None and self._leasing:
             self.bench.timetable.fire()
         version = self.bench.store.version()
-        looking = clock.steady() - self._looked >= SECOND
+        looking = steady - self._looked >= SECOND
         if looking:
             self.bench.store.still_there()
         ended = self.calls.taken()
@@ -233,8 +239,8 @@ class Worker:
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
                 self._more = scheduler.tick(
-                    work, steady=self._barred.horizon(steady), here=self._here if looking else None, thorough=looking
-                )
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
@@ -242,14 +248,12 @@ class Worker:
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self.calls.ended[:0] = ended
-            self._barred.begin(self._reached)
             raise
         except Exception:
             if not ended:
                 raise
             self._tell_one_by_one(ended)
             return cycle
-        self._reached = steady
         self._seen_version = self._version_now()
         if looking:
             self._looked = steady
@@ -269,6 +273,17 @@ class Worker:
         except StoreUnavailable:
             # The commit did take effect: what it leased is to begin.
             return -1
+
+    def _judges(self) -> bool:
+        """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
+        was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
+        slow judges in between.
+        """
+        here, lease = self.bench.clock.steady(), self.settings.lease
+        if here - self._there > lease // 2 and here - self._judging > lease:
+            self._judging = here + lease // 3
+        self._there = here
+        return here >= self._judging
 
     def _sweep(self) -> None:
         """Let runs go that need not be kept: in a thread, for their files may be many."""
@@ -381,8 +396,11 @@ class Worker:
 
     # -- ending
 
-    def drain(self, grace: int) -> None:
-        """Take nothing more; let what is in hand end within ``grace`` ms, then stop it and give it back unspent."""
+    def drain(self, grace: int, *, kill_grace: float | None = None) -> None:
+        """Take nothing more; let what is in hand end within ``grace`` ms, then stop it and give it back unspent.
+
+        ``kill_grace`` are the seconds between SIGTERM and SIGKILL then, at most; None leaves it to the steps.
+        """
         self._leasing = False
         clock = self.bench.clock
         deadline = clock.steady() + grace
@@ -395,7 +413,7 @@ class Worker:
                 self.calls.wait(AGAIN)
             except StoreError:
                 break
-        self._give_back(self.calls.stop_all())
+        self._give_back(self.calls.stop_all(kill_grace))
 
     def _give_back(self, held: dict[int, Call]) -> None:
         """Report what ended well, and release all other leases."""
@@ -418,9 +436,6 @@ class Worker:
 
 def tell(work: Work, one: Ended, worker: str) -> None:
     """Report what became of a lease, with what its expressions drew."""
-    if one.outcome is None:
-        release(work, step=one.step, epoch=one.epoch, worker=worker)
-        return
     if one.drawn:
         row = work.find(one.step)
         if row is not None and row.epoch == one.epoch:

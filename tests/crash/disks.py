@@ -63,8 +63,3 @@ def make_read_only(folder: Path) -> None:
     """Nothing on a folder's disk can be written any more."""
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
-
-
-def make_writable(folder: Path) -> None:
-    """It can be written again."""
-    subprocess.run(["mount", "-o", "remount,rw,bind", folder], check=True)

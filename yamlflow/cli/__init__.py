@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import click
 
-from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
+from .. import supervised
+from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
 from . import common
 from .common import Command, common_options, version_option
+from .neat import neat_streams
 
 SUCCEEDED, FAILED, WRONG, CANCELED, NO_STORE, FAULT, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 3, 4, 70, 141, 130
 
@@ -140,11 +143,22 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = silenced()
+    supervised.life.ended(status)
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        # A plugin left a thread running that Python would wait for, perhaps for ever.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. Every error becomes one message on stderr here, and nowhere else."""
+    """Run one command; its exit status. What it prints is shown by a terminal, never obeyed."""
+    with neat_streams():
+        return funneled(args)
+
+
+def funneled(args: Sequence[str] | None) -> int:
+    """Run one command. Every error becomes one message on stderr here, and nowhere else."""
     common.debugging = False
     try:
         status = cli.main(args=args if args is None else list(args), prog_name="yamlflow", standalone_mode=False)
@@ -152,6 +166,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
+        if len(wrong.message) > LONGEST:
+            wrong = click.UsageError(shortened(wrong.message, LONGEST))
         wrong.show()
         return WRONG
     except ReaderGone:

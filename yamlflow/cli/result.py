@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -34,6 +33,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
     Of a fan-out that is the list of its children's results. Where nothing succeeded there is no result: `null` is
     printed, why goes to stderr, and the exit status is 1 (3 when it was canceled).
     """
+    from .neat import print_data
     from .opening import find_step, looking
     from .texts import as_json as written
     from .texts import as_yaml
@@ -42,7 +42,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
         run = archive.run(run_id)
         row = find_step(archive.store, run, step)
         value = result_of(archive, run, row)
-    click.echo(as_yaml(value) if yaml else written(value))
+    print_data(as_yaml(value) if yaml else written(value))
     if row.status == "succeeded":
         return 0
     what = f"step {step}" if step else f"run {run.id}"
@@ -54,6 +54,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
 
 def result_of(archive: Archive, run: RunRow, row: StepRow) -> Json:
     """A step's result; of a fan-out that has succeeded, its children's."""
+    from ..checksums import result_of as own_result
     from ..scope import gathered
     from ..spec import FanOut, Matrix
     from ..views.graph import RunGraph
@@ -61,4 +62,4 @@ def result_of(archive: Archive, run: RunRow, row: StepRow) -> Json:
     node = RunGraph(archive.store, archive.plans, run).node(row)
     if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
         return gathered(archive.store, row)
-    return None if row.result is None else json.loads(row.result)
+    return own_result(row)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import IO, Protocol
 
-from ..errors import Permanent
+from ..errors import Permanent, shortened
 from ..outcome import Json
 from .formats import refuse_constant
 
@@ -42,8 +42,9 @@ class Inflate:
             return self._inflater.decompress(piece, most)
         except zlib.error as wrong:
             if first and self._wbits == zlib.MAX_WBITS:
-                self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-                return self._inflater.decompress(piece, most)
+                # Without a header, as some servers have it; what is none of both says so at the second try.
+                self._wbits, self._inflater = -zlib.MAX_WBITS, zlib.decompressobj(-zlib.MAX_WBITS)
+                return self.feed(piece, most)
             raise Permanent("bad_result", f"the body is not compressed as it says: {wrong}") from None
 
 
@@ -57,11 +58,11 @@ def decoder_for(encoding: str) -> Decoder:
         case "deflate":
             return Inflate(zlib.MAX_WBITS)
         case other:
-            raise Permanent("bad_result", f"the body is encoded as {other[:60]!r}, which was not asked for")
+            raise Permanent("bad_result", f"the body is encoded as {shortened(other, 60)!r}, which was not asked for")
 
 
-async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into: IO[bytes], *, cut: bool) -> None:
-    """Write a decoded body to a stream. Past ``limit`` bytes it is ``cut``, or fails with ``bad_result``."""
+async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into: IO[bytes], *, cut: bool) -> bool:
+    """Write a decoded body to a stream. Past ``limit`` bytes it is ``cut``, or fails with ``bad_result``; whether it was."""
     decoder, size = decoder_for(encoding), 0
     async for piece in pieces:
         plain = decoder.feed(piece, limit + 1 - size)
@@ -69,16 +70,17 @@ async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into:
         if size > limit:
             if cut:
                 into.write(plain[: limit - size])
-                return
+                return True
             raise Permanent("bad_result", f"the body has more than {limit:,} bytes; allow more with `max_size`")
         into.write(plain)
+    return False
 
 
 def text_of(content: bytes, content_type: str, charset: str | None) -> str:
     """The body as text; ``Permanent`` (``bad_result``) when it is none."""
     try:
         return content.decode(charset or "utf-8")
-    except (UnicodeDecodeError, LookupError):
+    except (ValueError, LookupError):
         if content_type.startswith("text/"):
             return content.decode("latin-1")
     raise Permanent("bad_result", f"the body ({content_type or 'no content type'}) is no text; keep it with `save_as`")

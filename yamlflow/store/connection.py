@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import StoreBusy, StoreCorrupt, StoreTooNew, StoreUnavailable
+from ..private import make_database, make_folder
 from .schema import APPLICATION_ID, VERSION, migrate
 from .trouble import ELSEWHERE, explained, trouble_at
 
@@ -18,6 +19,12 @@ from .trouble import ELSEWHERE, explained, trouble_at
 BUSY_TIMEOUT = 2_000
 #: How often somebody asks who waits for half a minute in all.
 TRIES = 15
+
+#: In one statement, which sees one state: another process may be making the store at this moment.
+WHOSE = """
+select (select application_id from pragma_application_id), (select user_version from pragma_user_version),
+    (select count(*) from sqlite_master)
+"""
 
 Made = TypeVar("Made")
 
@@ -34,6 +41,8 @@ def patiently(make: Callable[[], Made], tries: int = TRIES) -> Made:
 
 def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
     """A connection to a file or ``:memory:``, with the store's settings and an up-to-date schema."""
+    if path != ":memory:":
+        make_database(path)
     with explained(url):
         connection = sqlite3.connect(path, check_same_thread=False, cached_statements=256)
     try:
@@ -79,12 +88,10 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def refuse_foreign(connection: sqlite3.Connection, url: str) -> None:
     """Another application's database is never written to, nor one of a newer yamlflow."""
-    application = connection.execute("pragma application_id").fetchone()[0]
+    application, version, tables = connection.execute(WHOSE).fetchone()
     if application == APPLICATION_ID:
         refuse_newer(connection, url)
-        return
-    tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
-    if application or version_of(connection) or tables:
+    elif application or version or tables:
         raise StoreCorrupt(f"{url}: this is another application's database; name another with --store")
 
 
@@ -110,7 +117,7 @@ def path_of(url: str) -> str:
     folder = Path(path).parent
     try:
         missing = [each for each in folder.parents if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not os.path.exists(path):
             # SQLite syncs the folder that the file is in, and not what leads there.
             for each in (folder, *missing):

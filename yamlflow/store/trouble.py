@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreUnavailable
+from ..errors import StoreBusy, StoreCorrupt, StoreError, StoreUnavailable, UserError
 
 LATER = "nothing was lost, try again when it is done"
 PERMISSIONS = "it cannot be written; check the file's and folder's permissions"
@@ -56,6 +56,14 @@ def explained(url: str) -> Iterator[None]:
         if found is None:
             raise
         raise found from error
+    except OverflowError as error:
+        if "SQLite" not in str(error):
+            raise
+        raise UserError("a whole number of more than 64 bits is no number that a store keeps") from error
+    except UnicodeEncodeError as error:
+        if error.encoding != "utf-8":
+            raise
+        raise UserError(f"{error.object[:100]!r} holds half of a character, which no store keeps") from error
 
 
 def meaning(error: sqlite3.DatabaseError, url: str) -> StoreError | None:
