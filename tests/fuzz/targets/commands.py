@@ -49,7 +49,7 @@ def call(args: list[str]) -> None:
         try:
             cli.main(args=args, prog_name="yamlflow", standalone_mode=False)
         except click.ClickException as wrong:
-            assert wrong.message
+            assert wrong.format_message()
             # `cli.run` shortens it; a choice of click's repeats what was typed.
         except (click.exceptions.Exit, click.Abort):
             pass
