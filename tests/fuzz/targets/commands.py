@@ -33,7 +33,6 @@ def folder() -> Path:
     """A folder to stand in, removed with the process."""
     made = tempfile.TemporaryDirectory(prefix="yamlflow-fuzz-")
     _kept.append(made)
-    os.chdir(made.name)
     for name in [name for name in os.environ if name.startswith("YAMLFLOW_")]:
         del os.environ[name]
     return Path(made.name)
@@ -89,6 +88,7 @@ def check_command_line(case: dict[str, Any]) -> None:
     ):
         return
     place = folder()
+    os.chdir(place)
     (place / "p.yaml").write_text(json.dumps(case["package"]))
     (place / "t.test.yaml").write_bytes(case["tests"].encode("utf-8", "surrogatepass"))
     call(args)
