@@ -18,8 +18,8 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock private",),
     (
-        "addresses outcome facts rows values serializers policies duration masking faults inputs loops spec template plan "
-        "queueing lifecycle",
+        "addresses outcome facts rows values serializers policies duration masking faults patterns judging inputs loops spec "
+        "template plan queueing lifecycle checksums",
     ),
     ("tables",),
     (
@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "project",
         "secrets",
         "guard",
+        "supervised",
     ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope", "building"),

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .checksums import result_of
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
-from .errors import Permanent
+from .errors import Permanent, StoreUnavailable
 from .executors import Executor
 from .logs import FileLog, log_file
 from .lookup import Bench, Lookup, declared_wrong, known_secrets, process_environment
@@ -41,6 +42,8 @@ class Attempt:
     child_queue: str | None = None
     #: The deadline has passed once and the executor was told to stop.
     warned: bool = False
+    #: It runs apart because it was lost with its worker: should it end its process, that is one more loss.
+    suspect: bool = False
 
 
 #: Takes what a step says of how far it is.
@@ -50,11 +53,16 @@ Progress = Callable[[Mapping[str, Json]], None]
 def prepare(
     bench: Bench, row: StepRow, token: CancelToken, *, worker: str, progress: Progress = forget
 ) -> Attempt | Failed:
-    """Everything an executor needs for one attempt, or why it cannot be had."""
+    """Everything an executor needs for one attempt, or why it cannot be had.
+
+    ``StoreUnavailable`` when the store cannot be read: that is no fault of the step's.
+    """
     masking = Masking()
     try:
         lookup = Lookup(bench, row)
         return attempt(lookup, token, masking, worker, progress)
+    except StoreUnavailable:
+        raise
     except Exception as fault:  # whatever is wrong with the step's declaration is the step's failure
         context = StepContext(ports=Ports(masking=masking))
         return context.failed(Failed(error=declared_wrong(fault)))
@@ -83,7 +91,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         raw_input=given,
         run=run_info(run, parent_of(bench.store, run)),
         step=StepInfo(id=step.id, path=row.path, kind=call.kind, title=step.title, metadata=step.metadata),
-        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0),
+        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0, lost=row.lost),
         attempt=row.attempt,
         context=json.loads(run.context),
         env=process_environment(lookup),
@@ -96,7 +104,24 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         ports=ports(lookup, token, masking, log, progress),
     )
     queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
-    return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
+    placed = set_apart(bench, row, executor)
+    return Attempt(
+        row, run, placed, context, lookup.draws, log, deadline, child_queue=queue,
+        suspect=placed is not executor and row.lost > 0,
+    )  # fmt: skip
+
+
+def set_apart(bench: Bench, row: StepRow, executor: Executor) -> Executor:
+    """The executor with each call in a process of its own, where this one should be; else as it is.
+
+    A step that was lost with its worker may be what killed it, and is not run beside others again.
+    """
+    wanted = bench.isolate == "plugins" or (bench.isolate == "lost" and row.lost > 0)
+    if not wanted or executor.origin == "built in" or executor.mode == "process":
+        return executor
+    from .executors.apart import where_of
+
+    return executor if where_of(executor) is None else replace(executor, mode="process")
 
 
 def refuse_code(executor: Executor, declared: Json) -> None:
@@ -152,7 +177,7 @@ def step_seen(lookup: Lookup, name: str) -> StepSeen | None:
         return None
     node = lookup.node_at(row.path)
     looped = node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded"
-    result = gathered(lookup.bench.store, row) if looped else None if row.result is None else json.loads(row.result)
+    result = gathered(lookup.bench.store, row) if looped else result_of(row)
     return StepSeen(
         path=row.path,
         status=row.status,

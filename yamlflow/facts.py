@@ -56,6 +56,8 @@ class LeaseInfo:
     epoch: int = 1
     #: Milliseconds on the store's steady clock; renewed by the worker.
     expires_at: int = 0
+    #: How many leases of the step before this one were lost in a row.
+    lost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,8 @@ def named(name: Any, what: str, limit: int = 200) -> str:
         raise Permanent("bad_result", f"{what} needs a name that is not empty; this is {name!r}")
     if len(name) > limit:
         raise Permanent("bad_result", f"the name of {what} has {len(name)} characters, at most {limit} are allowed")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise Permanent("bad_result", f"the name of {what} holds half of a character: {name!r}")
     if CONTROL & set(name):
         raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
     try:

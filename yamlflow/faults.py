@@ -10,7 +10,7 @@ import math
 from types import TracebackType
 from typing import Any
 
-from .errors import Canceled, StepFault, StoreError, UserError, YamlflowError, shortened
+from .errors import Canceled, ResultDamaged, StepFault, StoreError, UserError, YamlflowError, shortened
 from .outcome import Error, Json
 from .values import NotJson, plain
 
@@ -40,7 +40,9 @@ def _lasts(fault: BaseException) -> bool:
     """What a step says of itself; else an author's mistake stays one, and a store may be there again."""
     if isinstance(fault, StepFault):
         return not fault.retryable
-    return isinstance(fault, YamlflowError) and not isinstance(fault, StoreError)
+    return isinstance(fault, YamlflowError) and not (
+        isinstance(fault, StoreError) and not isinstance(fault, ResultDamaged)
+    )
 
 
 def delay_of(fault: BaseException) -> int | None:
@@ -79,6 +81,8 @@ def code_of(fault: BaseException) -> str:
         return "canceled"
     if isinstance(fault, UserError):
         return "bad_input"
+    if isinstance(fault, ResultDamaged):
+        return "result_damaged"
     return str(getattr(fault, "code", "executor_error")) if isinstance(fault, YamlflowError) else "executor_error"
 
 

@@ -62,7 +62,7 @@ class FileLog:
             self._file = os.fdopen(fd, "a", encoding="utf-8", errors="replace", buffering=1)
         room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
         if self._left < 0:
-            self._file.write(text[:room])
+            self._file.write(text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore"))
             self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
         else:
             self._file.write(text)

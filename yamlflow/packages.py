@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import document
-from .errors import InvalidPackage, UnknownName
+from .errors import InvalidPackage, ResultDamaged, UnknownName
 from .outcome import Emitted, Json
 from .plan import WAITING_KINDS, Plan
 from .rows import PackageRow
@@ -99,7 +100,17 @@ class Plans:
         row = self._store.package(digest)
         if row is None:
             raise UnknownName(f"the store has no package text {digest}")
-        return Plan(package_from(document.read(row.text, file=row.file or "").data))
+        return Plan(package_from(read_back(row).data))
+
+
+def read_back(row: PackageRow) -> document.Document:
+    """A package's stored text, as it was written. ``ResultDamaged`` when it is not."""
+    if hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).hexdigest() != row.digest:
+        raise ResultDamaged(
+            f'the text of the package "{row.name}" is damaged in the store: it is not what was written. Restore a backup '
+            "(yamlflow db restore), or start its runs anew; `yamlflow db check` lists all that is damaged"
+        )
+    return document.read(row.text, file=row.file or "")
 
 
 def folder_of(package: Loaded) -> str | None:

@@ -51,6 +51,12 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "plugins": Setting(form="folders", doc="more folders that hold plugins", default=()),
         "workers": Setting(form="count", doc="calls at once in one process"),
         "lease": Setting(form="duration", doc="how long a step stays a silent worker's", default=30_000),
+        "isolate": Setting(
+            form=("no", "lost", "plugins"),
+            doc="which calls of plugins have a process of their own: only those of kinds that ask for it, those of steps "
+            "that were lost with their worker too, or all",
+            default="lost",
+        ),
         "synchronous": Setting(
             form=("full", "normal"), doc="whether a committed outcome survives power loss", default="full"
         ),

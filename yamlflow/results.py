@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
+from .checksums import result_of
 from .errors import UnknownName, did_you_mean
 from .facts import KeptArtifact
 from .outcome import Error, Json
@@ -57,7 +58,7 @@ class Results:
         if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
             value: Json = gathered(self.store, row)
         else:
-            value = None if row.result is None else json.loads(row.result)
+            value = result_of(row)
         if value is None:
             return None
         return self.shelf.serializers.revived(value) if shape is None else shaped(shape, value, step or "outputs")

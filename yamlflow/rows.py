@@ -139,6 +139,8 @@ class StepRow(NamedTuple):
     #: JSON of what is settled about it: by its gate ``{locks: [name], cache: {key, ttl}}``, of a group ``undo`` once
     #: a step that can be undone was emitted below it, and ``then``, the stage that follows its undo.
     terms: str | None = None
+    #: Of ``result``; see ``checksums``. None without a result.
+    checksum: int | None = None
 
 
 def terms_of(row: StepRow) -> dict[str, Any]:
@@ -249,6 +251,8 @@ class CacheRow(NamedTuple):
     created_at: int
     #: Not used after this moment; None is for ever.
     expires_at: int | None
+    #: Of ``result``, as the step that made it had it.
+    checksum: int | None = None
 
 
 class ScheduleRow(NamedTuple):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .artifacts import is_glob
+from .checksums import result_of
 from .clock import Clock, to_text
 from .lifecycle import TERMINAL
 from .outcome import Json
@@ -147,7 +148,7 @@ def loop_names(place: Place, wanted: Container[str]) -> dict[str, Json]:
     for path in keyed:
         row = rows.get(path)
         if row is not None and path + UNDO in paths and "result" in wanted:
-            names.setdefault("result", result_of(place, row))
+            names.setdefault("result", value_of(place, row))
         if row is not None and row.scope:
             for name, value in json.loads(row.scope).items():
                 if name != "inputs":
@@ -195,7 +196,7 @@ def step_value(place: Place, row: StepRow | None) -> Json:
     if row is None or row.status not in TERMINAL or is_later(row, place.row):
         return dict(NOT_ENDED)
     return {
-        "result": result_of(place, row),
+        "result": value_of(place, row),
         "status": row.status,
         "error": json.loads(row.error) if row.error and row.status == "failed" else None,
         "attempts": row.attempt,
@@ -238,18 +239,18 @@ def is_later(other: StepRow, seen_by: StepRow) -> bool:
     )
 
 
-def result_of(place: Place, row: StepRow) -> Json:
+def value_of(place: Place, row: StepRow) -> Json:
     """A step's result; of a loop, its children's in order."""
     node = place.node_at(row.path)
     if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
         return gathered(place.reader, row)
-    return None if row.result is None else json.loads(row.result)
+    return result_of(row)
 
 
 def gathered(reader: Reader, row: StepRow) -> list[Json]:
     """The results of a loop's children, null where one failed or was skipped."""
     children = [each for each in reader.children(row.run, row.path, row.id) if each.path.endswith("]")]
-    return [None if child.result is None else json.loads(child.result) for child in children]
+    return [result_of(child) for child in children]
 
 
 def error_of(place: Place, parts: set[str]) -> Json:
@@ -336,7 +337,7 @@ def last_result(place: Place) -> Json:
     """The result of a ``repeat``'s last iteration."""
     path = f"{place.row.path}[{place.row.children - 1}]"
     row = next(iter(place.reader.steps_at(place.run.key, [path])), None)
-    return None if row is None or row.result is None else json.loads(row.result)
+    return None if row is None else result_of(row)
 
 
 def plan_node(plan: Plan, path: str) -> Node | None:

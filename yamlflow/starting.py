@@ -17,7 +17,7 @@ from .engine.starts import IfExists, Start
 from .errors import InvalidInput, InvalidPackage, NotAllowed, Problem, UnknownName, UserError, did_you_mean
 from .inputs import resolve
 from .outcome import Json
-from .packages import Graph, Loaded, folder_of, loaded, made
+from .packages import Graph, Loaded, folder_of, loaded, made, read_back
 from .ports import Limits
 from .rows import PackageRow, RunRow
 from .scope import Draws
@@ -234,7 +234,7 @@ def slot_of(one: Loaded, scope: Mapping[str, Json], expressions: Expressions) ->
 
 def stored(row: PackageRow) -> Loaded:
     """A package from its stored text."""
-    read = document.read(row.text, file=row.file or "")
+    read = read_back(row)
     return made(read) if read.data.get("steps") == {} else loaded(read)
 
 

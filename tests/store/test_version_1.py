@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from yamlflow.checksums import checksum
 from yamlflow.clock import HOUR
 from yamlflow.plugins import load
 from yamlflow.runtime import Runtime
@@ -50,6 +51,12 @@ def test_runs_of_the_first_version_go_on_to_their_ends(runtime: Runtime) -> None
     assert runtime.result("midst", "") == {"n": 6}
     runtime.pause("paused", paused=False)
     assert finish(runtime, "paused") == "succeeded"
+
+
+def test_results_of_the_first_version_get_their_checksums(runtime: Runtime) -> None:
+    rows = [row for run in runtime.runs() for row in runtime.store.tree(run.key) if row.result is not None]
+    assert len(rows) > 3
+    assert all(row.checksum == checksum(row.result) for row in rows)
 
 
 def test_what_this_version_can_do_is_done_with_them(runtime: Runtime) -> None:

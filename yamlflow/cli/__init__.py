@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import click
 
-from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
+from .. import supervised
+from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
 from . import common
 from .common import Command, common_options, version_option
 from .neat import neat_streams
@@ -141,6 +143,11 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = silenced()
+    supervised.life.ended(status)
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        # A plugin left a thread running that Python would wait for, perhaps for ever.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 
@@ -159,6 +166,8 @@ def funneled(args: Sequence[str] | None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
+        if len(wrong.message) > LONGEST:
+            wrong = click.UsageError(shortened(wrong.message, LONGEST))
         wrong.show()
         return WRONG
     except ReaderGone:

@@ -153,11 +153,14 @@ RULES = (
 
 def faults_in(connection: sqlite3.Connection) -> list[str]:
     """Everything that is wrong with a store."""
+    from ..store.damage import damage_in
+
     found = [str(row[0]) for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
     found += [f"a row of {row[0]} refers to nothing" for row in connection.execute("pragma foreign_key_check")]
     if not found:
         counts = ((name, one(connection, sql)) for name, sql in RULES)
         found += [f"{name}: {count}" for name, count in counts if count]
+        found += damage_in(connection)
     return found
 
 

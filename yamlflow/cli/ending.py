@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from ..checksums import result_of
 from ..clock import SystemClock
 from ..outcome import Json
 from ..rows import RunRow, StepRow
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 STATUS = {"succeeded": 0, "continued": 0, "failed": 1, "canceled": 3}
 #: Lines of the failed step's log that are shown.
 LAST_LINES = 20
+#: Bytes of its end among which they are looked for.
+LAST_BYTES = 16 * 1024
 #: Failed fan-outs that are counted.
 MOST_LOOPS = 5
 
@@ -58,7 +61,7 @@ def document_of(store: Store, run: RunRow) -> dict[str, Json]:
         "execution": run.execution,
         "package": run.package,
         "status": run.status,
-        "outputs": None if root is None or root.result is None else json.loads(root.result),
+        "outputs": None if root is None else result_of(root),
         "error": error_of(root),
         "duration_ms": (run.ended_at or SystemClock().now()) - run.created_at,
     }
@@ -147,7 +150,14 @@ def last_log(home: Path, run: RunRow, step: str) -> str:
     from .log_files import logs_of
 
     files = [each for each in logs_of(home, run) if each.step == step]
-    return files[-1].file.read_text(encoding="utf-8", errors="replace") if files else ""
+    return end_of(files[-1].file) if files else ""
+
+
+def end_of(file: Path) -> str:
+    """The last of a log that may be long, and may be one line."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - LAST_BYTES))
+        return stream.read().decode("utf-8", "replace")
 
 
 def interrupted(project: Project, runs: Sequence[RunRow]) -> None:

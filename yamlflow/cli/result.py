@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -55,6 +54,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
 
 def result_of(archive: Archive, run: RunRow, row: StepRow) -> Json:
     """A step's result; of a fan-out that has succeeded, its children's."""
+    from ..checksums import result_of as own_result
     from ..scope import gathered
     from ..spec import FanOut, Matrix
     from ..views.graph import RunGraph
@@ -62,4 +62,4 @@ def result_of(archive: Archive, run: RunRow, row: StepRow) -> Json:
     node = RunGraph(archive.store, archive.plans, run).node(row)
     if node is not None and isinstance(node.loop, FanOut | Matrix) and row.status == "succeeded":
         return gathered(archive.store, row)
-    return None if row.result is None else json.loads(row.result)
+    return own_result(row)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..checksums import result_of
 from ..views.outline import counted
 from .neat import say
 from .show import draw, error_text
@@ -54,7 +55,7 @@ def show_step(
     given = inputs_of(ctx, archive, run, row, attempts)
     story = [event for event in events if event.kind in STORY]
     wait = wait_of(archive.store, row)
-    result = None if view.result is None else json.loads(view.result)
+    result = result_of(row)
     if as_json:
         leases = [
             {**one.to_json(), **each.to_json(), "log": log_tail(archive.home, run, view.path, one.attempt)}

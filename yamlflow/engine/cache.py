@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .. import lifecycle
+from ..checksums import is_intact
 from ..clock import to_text
 from ..outcome import Json
 from ..plan import shape
@@ -27,16 +28,26 @@ def take_kept(work: Work, row: StepRow, wanted: Json) -> bool:
     """
     run = work.run(row.run)
     found = None if run.uncached else work.tx.kept(run.package, shape(row.path), wanted["key"])
-    if found is None or (found.expires_at is not None and found.expires_at <= work.now):
-        why = "the run takes none" if run.uncached else "expired" if found else "none is kept"
+    why = "the run takes none" if run.uncached else unusable(found, work.now)
+    if found is None or why:
         work.event(row.run, "step.uncached", row.path, {"key": wanted["key"], "reason": why})
         work.put(with_terms(row, cache=wanted))
         return False
     source = {"run": found.run_id, "execution": found.execution, "step": found.path, "at": to_text(found.created_at)}
     work.event(row.run, "step.cached", row.path, {"key": wanted["key"], **source})
     row = with_terms(row, cache={**wanted, "from": source})
-    end(work, lifecycle.ended(row, "succeed", now=work.now, result=found.result, reason="cached"))
+    done = lifecycle.ended(row, "succeed", now=work.now, result=found.result, reason="cached")
+    end(work, done, brought=found.checksum)
     return True
+
+
+def unusable(found: CacheRow | None, now: int) -> str:
+    """Why a step cannot take what is kept; "" when it can."""
+    if found is None:
+        return "none is kept"
+    if found.expires_at is not None and found.expires_at <= now:
+        return "expired"
+    return "" if is_intact(found) else "it is damaged"
 
 
 def unkept(work: Work, row: StepRow, why: str) -> StepRow:
@@ -57,7 +68,7 @@ def keep_result(work: Work, row: StepRow) -> None:
     work.tx.keep(
         CacheRow(
             run.package, shape(row.path), wanted["key"], row.result or "null", run.id, run.execution, row.path,
-            work.now, expires_at,
+            work.now, expires_at, row.checksum,
         )
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ from .children import renew, spawn
 from .decisions import (
     Admitted,
     Expanded,
+    Lost,
     Opened,
     PassedBy,
     Rendered,
@@ -42,6 +43,7 @@ from .places import tell_refusal
 from .runs import start
 from .signals import send, sent
 from .soundness import emitted_error
+from .time import time_of
 from .waits import answer, time_out, wait
 from .work import Work
 
@@ -55,7 +57,7 @@ def transact(
 ) -> Iterator[Work]:
     """One transaction: what the block does to the work is settled, written and committed together."""
     with store.transaction() as tx:
-        work = Work(tx, plan_of, now=clock.now(), chance=clock.random)
+        work = Work(tx, plan_of, now=time_of(tx, clock), chance=clock.random)
         yield work
         settle(work)
         keep_event_limits(work)
@@ -88,7 +90,7 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         if row is not None:
             work.event(row.run, "step.refused", row.path, {"worker": worker, "epoch": epoch})
         return False
-    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered):
+    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered | Lost):
         stop_decision(work, row)
         return True
     match outcome:
@@ -100,6 +102,8 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
             wait(work, row, outcome)
         case Timed():
             wait(work, row, outcome.outcome, outcome.deadline)
+        case Lost():
+            expire(work, row, outcome.error)
         case Sent():
             succeed(work, row, outcome.outcome, outcome)
         case Spawned():
@@ -292,10 +296,13 @@ def wake(work: Work, row: StepRow) -> None:
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
 
 
-def expire(work: Work, row: StepRow) -> None:
-    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses."""
-    payload = {"worker": row.worker, "epoch": row.epoch}
-    after = lifecycle.lost(row, now=work.now)
+def expire(work: Work, row: StepRow, error: Error | None = None) -> None:
+    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses.
+
+    ``error`` is why, where somebody lived to tell.
+    """
+    payload = {"worker": row.worker, "epoch": row.epoch, **({} if error is None else {"message": error.message})}
+    after = lifecycle.lost(row, now=work.now, error=error)
     work.event(row.run, "step.lost", row.path, {**payload, "lost": after.lost})
     if is_over(after):
         end(work, after)

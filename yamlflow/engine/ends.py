@@ -15,10 +15,10 @@ from .work import Work
 CONTINUED = "continued"
 
 
-def end(work: Work, row: StepRow) -> StepRow:
-    """Keep a step that has just reached its end, and remember to follow it up."""
+def end(work: Work, row: StepRow, *, brought: int | None = None) -> StepRow:
+    """Keep a step that has just reached its end, and remember to follow it up; see ``Work.put``."""
     seq = work.event(row.run, f"step.{row.status}", row.path, end_payload(row))
-    row = work.put(row._replace(ended=seq))
+    row = work.put(row._replace(ended=seq), brought=brought)
     run = work.run(row.run)
     work.put_run(run._replace(done=run.done + 1))
     work.ended.append(row.id)

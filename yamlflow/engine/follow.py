@@ -243,4 +243,5 @@ def take_outcome(work: Work, row: StepRow, of: StepRow) -> None:
     """End a step as another one of the same ``dedup_key`` has ended."""
     event = {"succeeded": "succeed", "failed": "fail", "canceled": "cancel"}.get(of.status, "skip")
     error = Error.from_json(json.loads(of.error)) if of.error and event == "fail" else None
-    end(work, lifecycle.ended(row, event, now=work.now, result=of.result, error=error, reason="duplicate"))
+    done = lifecycle.ended(row, event, now=work.now, result=of.result, error=error, reason="duplicate")
+    end(work, done, brought=of.checksum)

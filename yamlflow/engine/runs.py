@@ -179,7 +179,8 @@ def tell_parent(work: Work, run: RunRow, root: StepRow) -> None:
         # Its time was over before; the child was canceled for that.
         fail_attempt(work, row, Error.from_json(json.loads(late)))
     elif run.status == "succeeded":
-        end(work, lifecycle.ended(row, "succeed", now=work.now, result=root.result))
+        done = lifecycle.ended(row, "succeed", now=work.now, result=root.result)
+        end(work, done, brought=root.checksum)
     elif run.status == "canceled":
         end(work, lifecycle.canceled(row._replace(cancel=json.dumps(canceled_child(run, root))), now=work.now))
     else:

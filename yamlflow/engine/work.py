@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
+from ..checksums import checksum
 from ..outcome import Json
 from ..plan import Node, Plan, parent_path
 from ..rows import EventRow, RunRow, StepRow, new_step
@@ -110,9 +111,11 @@ class Work:
             id = self._paths.get((run, path))
         return None if id is None else self._steps[id]
 
-    def put(self, row: StepRow) -> StepRow:
-        """Change a step."""
+    def put(self, row: StepRow, *, brought: int | None = None) -> StepRow:
+        """Change a step. ``brought`` is the checksum of a result that was made elsewhere."""
         before = self._steps.get(row.id)
+        if before is None or row.result is not before.result or row.checksum != before.checksum:
+            row = summed(row, before, brought)
         if before is not None and before.terms is not None:
             if before.status == "running" != row.status:
                 self.unlocked.append(row.id)
@@ -256,3 +259,12 @@ class Work:
             self.tx.append_events(self._events)
             self.told.extend(self._events)
             self._events = []
+
+
+def summed(row: StepRow, before: StepRow | None, brought: int | None) -> StepRow:
+    """A changed step with the checksum of its result: the one that was there, the one that came along, or a new one."""
+    if row.result is None:
+        return row._replace(checksum=None)
+    if before is not None and row.result is before.result:
+        return row._replace(checksum=before.checksum)
+    return row._replace(checksum=checksum(row.result) if brought is None else brought)

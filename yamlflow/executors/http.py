@@ -20,12 +20,12 @@ from ..values import to_text
 from . import executor
 from .bodies import json_of, receive, text_of
 from .checking import DURATION
+from .sizes import SIZE, size_of
 
 if TYPE_CHECKING:
     import httpx
 
 TEXTS: Json = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-SIZE: Json = {"type": ["integer", "string"], "pattern": r"^[0-9]+ ?([kKMG]i?)?B?$", "minimum": 1}
 SCHEMA: Json = {
     "type": "object",
     "required": ["url"],
@@ -87,7 +87,6 @@ CREDENTIALS = re.compile(
 PASSING = frozenset({408, 429})
 #: Seconds that a server can have us wait at most: it is not to hold a run for years.
 LONGEST_WAIT = 24 * 3600.0
-UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 @executor("http", schema=SCHEMA, mode="async", origin="built in")
@@ -301,7 +300,7 @@ async def failure_of(response: httpx.Response, step: StepContext) -> StepFault:
         cut = await receive(response.aiter_raw(), encoding, limit, kept, cut=True)
     except Permanent as unreadable:
         kept = io.BytesIO(f"({unreadable.message})".encode())
-    text = kept.getvalue().decode(known_charset(response.charset_encoding), "replace")
+    text = replaced_text(kept.getvalue(), response.charset_encoding)
     if cut:
         text = text.rstrip("\ufffd") + "…"
     details = {**head_of(response, step), "body": text}
@@ -314,14 +313,12 @@ async def failure_of(response: httpx.Response, step: StepContext) -> StepFault:
     return Retryable("http_status", message, details=details, after=after)
 
 
-def known_charset(name: str | None) -> str:
-    """A charset that Python knows."""
-    import codecs
-
+def replaced_text(content: bytes, charset: str | None) -> str:
+    """Bytes for people, in their charset where that is one that Python reads text by."""
     try:
-        return codecs.lookup(name or "utf-8").name
-    except LookupError:
-        return "utf-8"
+        return content.decode(charset or "utf-8", "replace")
+    except (ValueError, LookupError):
+        return content.decode("utf-8", "replace")
 
 
 def expected(status: int, wanted: list[int | str] | None) -> bool:
@@ -352,12 +349,3 @@ def seconds_of(text: str) -> float:
         return parse_duration(text) / SECOND
     except (ValueError, UserError) as wrong:
         raise Permanent("bad_input", f"with.timeout: {wrong}") from None
-
-
-def size_of(value: int | str | None, default: int) -> int:
-    """Bytes of ``10MB``."""
-    if value is None:
-        return default
-    match = re.match(r"([0-9]+) ?([kKMG]?)", str(value))
-    assert match is not None
-    return int(match[1]) * UNITS[match[2].lower()]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..checksums import checksum
+
 #: ``pragma application_id``: marks the file as ours ("YFLW").
 APPLICATION_ID = 0x59464C57
 #: ``pragma user_version``: how many migrations a complete store has seen.
@@ -97,6 +99,8 @@ create index runs_by_digest on runs (digest);
 alter table steps add column awaits text;
 alter table steps add column wait text;
 alter table steps add column terms text;
+alter table steps add column checksum integer;
+update steps set checksum = crc32(result) where result is not null;
 create index steps_awaiting on steps (run, awaits, started_at, id) where awaits is not null;
 
 create table signals (
@@ -119,7 +123,7 @@ create index lock_waits_by_step on lock_waits (step);
 create table cache (
     package text not null, step text not null, key text not null, result text not null, run_id text not null,
     execution integer not null, path text not null, created_at integer not null, expires_at integer,
-    primary key (package, step, key)
+    checksum integer, primary key (package, step, key)
 ) without rowid;
 create index cache_expiring on cache (expires_at) where expires_at is not null;
 create index cache_by_run on cache (run_id, execution);
@@ -134,6 +138,8 @@ create table retentions (package text primary key, finished integer, continued i
 alter table workers add column queues text;
 alter table workers add column kinds text;
 alter table workers add column runs text;
+
+create table clock (boot text primary key, ahead integer not null) without rowid;
 
 create table removals (run integer primary key, at integer not null);
 create index removals_due on removals (at, run);
@@ -154,6 +160,7 @@ def migrate(connection: Any) -> list[str]:
     for name, script in MIGRATIONS:
         migrations(name=name)(_runner(script))
     database = Database(connection, recursive_triggers=False)
+    connection.create_function("crc32", 1, checksum, deterministic=True)
     pending = [migration.name for migration in migrations.pending(database)]
     migrations.apply(database)
     connection.execute(f"pragma application_id = {APPLICATION_ID}")

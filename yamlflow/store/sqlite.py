@@ -76,7 +76,9 @@ returning {STEP}
 NEXT_PARKED = f"select {STEP} from steps where parked = 'slot' and parent = ? order by ordinal, id limit ?"
 RENEW = "update steps set leased_until = ? where status = 'running' and worker = ?"
 HELD = f"select {STEP} from steps where status = 'running' and worker = ?"
-HOLDERS = "select * from workers where name in (select worker from steps where status = 'running')"
+WATCHED = """
+select * from workers where status = 'running' or name in (select worker from steps where status = 'running')
+"""
 EXPIRED = f"select {STEP} from steps where status = 'running' and leased_until <= ?"
 DUE = f"select {STEP} from steps where parked = 'timer' and available_at <= ? order by available_at limit ?"
 NEXT_TIMER = "select min(available_at) from steps where parked = 'timer'"
@@ -209,8 +211,8 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTra
     def put_worker(self, row: WorkerRow) -> None:
         self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def holders(self) -> list[WorkerRow]:
-        return [WorkerRow._make(row) for row in self._db.execute(HOLDERS)]
+    def watched(self) -> list[WorkerRow]:
+        return [WorkerRow._make(row) for row in self._db.execute(WATCHED)]
 
     def forget_workers(self, seen_before: int) -> None:
         self._db.execute("delete from workers where status <> 'running' and seen_at < ?", (seen_before,))

@@ -134,7 +134,8 @@ class Runs(Ground):
         changed = row._replace(
             status="waiting", phase="steps", reason="x", queue="z", priority=3, rank=9, parked="timer", available_at=7,
             attempt=2, lost=1, epoch=4, worker="w", leased_until=8, met=1, missed=2, children=3, alive=2, busy=1,
-            failures=1, cancellations=1, cancel="{}", fault="{}", winner="a", dedup_key="k", result="1", error="{}",
+            failures=1, cancellations=1, cancel="{}", fault="{}", winner="a", dedup_key="k", result="1", checksum=2**32 - 1,
+            error="{}",
             due=5, ended=6, ready_at=1, started_at=2, ended_at=3, kind="noop", scope="{}",
         )  # fmt: skip
         with store.transaction() as tx:
