@@ -81,6 +81,11 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
     steps = {
         "good": GOOD,
         "bad": {"kind": "poison", "for_each": list(HOWS), "continue_on_error": True, "with": {"how": "${{ item }}"}},
+        "code": {
+            "kind": "python",
+            "continue_on_error": True,
+            "with": {"code": "import os; os._exit(4)", "in_process": True},
+        },
     }
     made = project(tmp_path, steps, outputs={"good": "${{ steps.good.result | length }}"})
     done = made.call("run", "package.yaml", "--run-id", "r", "--workers", "4")
@@ -94,6 +99,7 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
         assert made.query("select count(*) from events where kind = 'step.lost' and step = ?", f"bad[{number}]") == [
             (3,)
         ]
+    assert error_of(made, "code")["message"].startswith("exit status 4"), "in a child process, once it was lost"
     assert "the worker (process" in done.stdout
     assert "Traceback" not in done.stdout
 
