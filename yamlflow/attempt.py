@@ -152,6 +152,7 @@ def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, pr
         guard=bench.guard,
         clock=bench.clock,
         limits=bench.limits,
+        addresses=bench.addresses,
         progress=progress,
         render_document=lambda text, values: render_document(lookup, text, values),
     )

@@ -100,10 +100,21 @@ class Rules:
         self.locks: dict[str, tuple[int, int]] = {}
         self.scheduled: set[str] = set()
         self.removed: set[tuple[str, int]] = set()
+        #: The number and the time of the commit in which anything ended last.
+        self._moved_at = (0, 0)
 
     def must(self, holds: bool, rule: str, what: str) -> None:
         if not holds:
             raise Broken(rule, what)
+
+    def moved(self) -> None:
+        """Something has ended."""
+        self._moved_at = (self.world.counts["commits"], self.world.time)
+
+    def stands_still(self, commits: int, milliseconds: int) -> bool:
+        """Whether nothing has ended for so many commits, and so long."""
+        last, at = self._moved_at
+        return self.world.counts["commits"] - last > commits and self.world.time - at > milliseconds
 
     # -- after a commit
 
@@ -453,6 +464,7 @@ class Rules:
             case "step.woken":
                 self.check_woken(event, payload)
         if event.kind in OUTCOMES or event.kind in ENDED:
+            self.moved()
             key = (event.run, f"{event.kind[:4]} {path}")
             self.ended[key] += 1
             self.must(

@@ -15,7 +15,7 @@ from .actors import SimulatedScheduler, SimulatedWorker, desk, live_runs, simula
 from .choices import NEVER, Choices, Weights
 from .invariants import TERMINAL, Rules
 from .packages import PACKAGES, pool
-from .world import BOOTED, Broken, Process, World
+from .world import BOOTED, HOUR, Broken, Process, World
 
 NAMES = ("go", "stop")
 PAUSES = (0, 100, 2_000, 15_000, 45_000)
@@ -23,8 +23,11 @@ THINKING = Weights(3, 3, 3, 2, 1)
 RESPAWNS = (1_000, 100, 15_000, 40_000)
 MOVES = ("start", "signal", "answer", "cancel", "retry", "pause", "resume", "remove", "wait", "queue")
 LIKELY = Weights(4, 6, 4, 2, 2, 1, 1, 1, 2, 0.5)
-#: Commits after which clients do nothing more, and commits after which a play has to be over.
-BUSY, MOST = 160, 1500
+#: Commits after which clients do nothing more.
+BUSY = 160
+#: Without the end of any step for so many commits, and so long, a play is stuck. A bucket whose tokens were spent by a
+#: clock that was an hour ahead has none for that hour.
+STUCK, LONG = 400, 2 * HOUR
 
 
 @dataclass
@@ -152,10 +155,10 @@ class Play:
         while not self.workers:
             self.hire("last", slot=9)
         Operator(self)
-        if not world.run(lambda: not live_runs(world) or world.counts["commits"] > MOST):
-            raise Broken("every run ends", f"nothing is left to do, and {self.lasting()} go on")
-        if live_runs(world):
-            raise Broken("every run ends", f"after {MOST} commits {self.lasting()} go on")
+        self.rules.moved()
+        ended = world.run(lambda: not live_runs(world) or self.rules.stands_still(STUCK, LONG))
+        if not ended or live_runs(world):
+            raise Broken("every run ends", f"nothing comes of anything any more, and {self.lasting()} go on")
         self.rules.look_at_all()
 
     def lasting(self) -> str:
@@ -316,7 +319,7 @@ class Operator:
         self.process.begin(self._main)
 
     def _main(self) -> None:
-        world, own = self.play.world, self._own
+        world, own, pause = self.play.world, self._own, 20_000
         for name in ["default", *self.play.policies]:
             own.pause_queue(name, paused=False)
         while live := live_runs(world):
@@ -328,7 +331,9 @@ class Operator:
                     if row.awaits is not None:
                         with suppress(NotAllowed, UnknownName):
                             self.bring(run, row)
-            world.sleep(20_000)
+                        pause = 10_000
+            pause = min(2 * pause, 600_000)
+            world.sleep(pause)
 
     def bring(self, run: RunRow, row: StepRow) -> None:
         """What a step waits for."""
