@@ -276,3 +276,18 @@ def test_a_signal_that_comes_twice_at_once_leaves_the_grace_whole(tmp_path: Path
     process.communicate(timeout=30)
     assert process.returncode == 0
     assert made.succeeded()["a"] == '"whole\\n"'
+
+
+def test_what_a_dead_worker_had_started_is_gone_before_it_is_started_again(tmp_path: Path) -> None:
+    slow = """
+      echo start >> seen
+      if [ -e again ]; then exit 0; fi
+      trap 'sleep 1; echo end >> seen; exit 1' TERM
+      touch again
+      sleep 100 & wait
+    """
+    fatal = {"kind": "once", "with": {"how": "kill", "seconds": 1}}
+    made = project(tmp_path, {"slow": {"run": slow}, "fatal": fatal})
+    done = made.call("run", "package.yaml", "--workers", "4")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "seen").read_text().split() == ["start", "end", "start"]

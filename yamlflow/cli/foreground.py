@@ -13,8 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import supervised
-from ..clock import SECOND, SystemClock, wait
+from ..clock import SECOND, Clock, SystemClock, wait
 from ..errors import StoreUnavailable
+from ..guard import MARK
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
@@ -103,7 +104,7 @@ class Signals:
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
         self._asked_at = 0
-        self._clock = SystemClock()
+        self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
@@ -146,6 +147,7 @@ def work(
 
     A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
     """
+    supervised.life.marks(runtime.bench.guard.env.get(MARK, ""))
     supervised.life.beat()
     worker = runtime.worker
     worker.open()
