@@ -213,7 +213,9 @@ def _article(name: str) -> str:
 def _key(key: Any, path: list[str | int]) -> str:
     if isinstance(key, str):
         return str(_text(str.__str__(key), path))
-    raise NotJson(tuple(path), f"the key {shortened(repr(key), 100)} is {_article(type(key).__name__)}; JSON keys are text")
+    raise NotJson(
+        tuple(path), f"the key {shortened(repr(key), 100)} is {_article(type(key).__name__)}; JSON keys are text"
+    )
 
 
 def _text(value: str, path: list[str | int]) -> str:

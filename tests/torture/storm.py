@@ -23,6 +23,8 @@ from .project import Broken, Process, Project
 LEASE, FROZEN = 1.5, 2.0
 #: Seconds that a worker has steps in hand before something happens to it, on average.
 LIFE = 0.25
+#: How often a worker is killed alone before the process that watches it is killed as well: that waits longer each time.
+LIVES = 2
 #: How likely a worker without anything in hand is killed at a look; there are a hundred a second.
 IDLE = 0.002
 #: Workers and clients at once, and runs that are alive at most.
@@ -57,6 +59,8 @@ class Seat:
     frozen: float | None = None
     #: Until its guard that was killed is replaced, killing it as well would leave nobody to clean up.
     unguarded: bool = False
+    #: How often the worker was killed alone, and started again by the process that watches it.
+    lives: int = 1
 
 
 @dataclass(kw_only=True)
@@ -116,7 +120,9 @@ class Storm:
         """Start a worker; those of the first seat all have one name."""
         self.lives += 1
         name = "w0" if number == 0 else f"w{number}-{self.lives}"
-        return Seat(name=name, worker=self.project.worker(name, lease=f"{LEASE:g}s", grace="10s"))
+        # Most people let workers be watched.
+        own = {"YAMLFLOW_SUPERVISE": "no"} if self.rnd.random() < 0.25 else {}
+        return Seat(name=name, worker=self.project.worker(name, lease=f"{LEASE:g}s", grace="10s", **own))
 
     def look(self) -> None:
         """See who has what in hand, and let what is due happen."""
@@ -156,15 +162,20 @@ class Storm:
             return
         iced = sum(each.frozen is not None for each in self.seats)
         if stops and iced < ICED and self.rnd.random() < max(0.2, stops / (stops + kills)):
-            seat.worker.freeze()
-            if self.in_hand(seat):
+            if seat.worker.freeze() and self.in_hand(seat):
                 seat.frozen = now + FROZEN
                 self.struck["stops"] += 1
             else:
-                seat.worker.send(signal.SIGCONT)
+                seat.worker.thaw()
             return
         steps = self.in_hand(seat)
         if not steps or (stops and not kills):
+            return
+        if seat.worker.watched and seat.lives <= LIVES:
+            if seat.worker.kill_at_work():
+                self.struck["kills"] += 1
+                self.struck["in hand"] += steps
+                self.lives, seat.lives, seat.doom = self.lives + 1, seat.lives + 1, None
             return
         seat.worker.kill()
         self.struck["kills"] += 1
@@ -185,7 +196,7 @@ class Storm:
             self.struck["killed while frozen"] += 1
             self.seats[number] = self.seat(number)
             return
-        seat.worker.send(signal.SIGCONT)
+        seat.worker.thaw()
         seat.frozen = seat.doom = None
 
     def check_now(self) -> None:
@@ -251,8 +262,7 @@ class Storm:
         """No faults any more: everything ends by itself, then the workers are told to stop."""
         self.stormed = time.monotonic() - self.began
         for seat in self.seats:
-            if seat.frozen is not None:
-                seat.worker.send(signal.SIGCONT)
+            seat.worker.thaw()
         for sender in self.senders:
             status = sender.process.wait(120)
             if status != 0:

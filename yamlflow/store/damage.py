@@ -60,6 +60,7 @@ COLUMNS: Mapping[str, str] = {
     "locks": "name text, run count, step count, since moment",
 }
 
+
 def damage_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Each column that somewhere holds what it cannot, with the rows that show it."""
     for table, columns in COLUMNS.items():
