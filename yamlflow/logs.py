@@ -33,8 +33,6 @@ class FileLog:
         self._limit = limit
         self._file: IO[str] | None = None
         self._streams: dict[Stream, StreamMask] = {}
-        #: Over all of it: half a secret on stdout and half on stderr are one in the file.
-        self._whole: StreamMask | None = None
 
     def write(self, text: str, stream: Stream = "log") -> None:
         """Add text as it came; what passes the bound is dropped, and a note says so once."""
@@ -43,16 +41,12 @@ class FileLog:
         mask = self._streams.get(stream)
         if mask is None:
             mask = self._streams[stream] = self._masking.stream()
-        if self._whole is None:
-            self._whole = self._masking.stream()
-        self._append(self._whole.feed(mask.feed(text)))
+        self._append(mask.feed(text))
 
     def close(self) -> None:
         """Write what was held back."""
-        if self._whole is not None:
-            for stream in self._streams.values():
-                self._append(self._whole.feed(stream.flush()))
-            self._append(self._whole.flush())
+        for stream in self._streams.values():
+            self._append(stream.flush())
         if self._file is not None:
             self._file.close()
             self._file = None

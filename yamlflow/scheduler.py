@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .engine.locks import sweep
 from .engine.work import Work
 from .errors import NotAllowed
 from .private import make_folder, open_file
-from .rows import WorkerRow
+from .rows import StepRow, WorkerRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +44,8 @@ def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = 
     With ``here`` the leases of workers that are known to be dead are void at once. What costs more than a glance is left
     out unless the look is ``thorough``. Without ``judging`` leases that ran out are left to whoever has them.
     """
-    for row in work.tx.leased(expired_at=steady) if judging else ():
-        expire(work, work.step(row.id))
+    if judging:
+        lose(work, work.tx.leased(expired_at=steady))
     if here is not None:
         for worker in work.tx.watched():
             if worker.name != here.worker and is_dead(worker, host=here.host, boot=here.boot):
@@ -55,13 +56,17 @@ def tick(work: Work, *, steady: int, here: Here | None = None, thorough: bool = 
     return wake_due(work)
 
 
+def lose(work: Work, rows: Iterable[StepRow]) -> None:
+    """Void leases, as the store has them: this transaction may have given one back already, or voided it."""
+    for row in rows:
+        current = work.step(row.id)
+        if current.status == "running" and current.epoch == row.epoch:
+            expire(work, current)
+
+
 def bury(work: Work, worker: WorkerRow) -> None:
     """A worker died: its leases are void, and its name is marked."""
-    for row in work.tx.leased(workers=[worker.name]):
-        current = work.step(row.id)
-        # One that ran out as well has been expired within this transaction already.
-        if current.status == "running" and current.worker == worker.name:
-            expire(work, current)
+    lose(work, work.tx.leased(workers=[worker.name]))
     work.tx.put_worker(worker._replace(status="lost"))
     if worker.lock is not None:
         take_away(Path(worker.lock))

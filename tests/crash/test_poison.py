@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -250,20 +251,13 @@ def test_told_twice_a_worker_that_cannot_hear_is_killed(tmp_path: Path) -> None:
     (tmp_path / "plugins" / "locked.py").write_text(LOCKED)
     process = made.spawn("run", "package.yaml", "--run-id", "r")
     made.wait_until((tmp_path / "locked-0").exists)
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        made.wait_until(lambda: not pending(process.pid, signal.SIGINT))
+    process.send_signal(signal.SIGINT)
+    # Those that come at once are one.
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
     assert made.left_running() == []
-
-
-def pending(pid: int, number: int) -> bool:
-    """Whether a signal waits for a process to take it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("ShdPnd:"):
-            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
-    return False
 
 
 def test_a_signal_that_comes_twice_at_once_leaves_the_grace_whole(tmp_path: Path) -> None:

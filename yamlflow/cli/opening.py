@@ -232,6 +232,7 @@ def working(
         lease_duration=settings.pop("lease", None) or project.settings["lease"] / 1000,
         max_workers=settings.pop("workers", None) or project.settings["workers"] or default_slots(),
         on_event=on_event,
+        addresses=project.settings["http_addresses"],
         secrets=None if plugins is None else Secrets(project.root, plugins.secret),
         find=finder(project),
         **settings,

@@ -334,30 +334,26 @@ def _start(
 
 
 def _judge(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
-    for text in (*env.keys(), *env.values(), *command):
-        if not _sayable(text):
-            raise Permanent("bad_input", f"{text[:80]!r} holds half a surrogate pair, which no program can be given")
     for name, value in env.items():
         if "\0" in name or "\0" in value or "=" in name or not name:
             raise Permanent("bad_input", f"env {name!r}: a NUL, or a name that is empty or has =, cannot be passed on")
-        if len(os.fsencode(value)) + len(os.fsencode(name)) + 2 > STRING_LIMIT:
+        if len(encoded(value, f"env {name!r}")) + len(encoded(name, "the name of a variable")) + 2 > STRING_LIMIT:
             raise Permanent("bad_input", f"env {name}: the value is too large for an environment; pass it with stdin:")
     for argument in command:
         if "\0" in argument:
             raise Permanent("bad_input", "an argument holds a NUL character, which no program can be given")
-        if len(os.fsencode(argument)) + 1 > STRING_LIMIT:
+        if len(encoded(argument, "an argument")) + 1 > STRING_LIMIT:
             raise Permanent("bad_input", "an argument is too large for a command line; pass it with stdin:")
     if not cwd.is_dir():
         raise Permanent("bad_input", f"cwd: {cwd} is not a folder")
 
 
-def _sayable(text: str) -> bool:
-    """Whether a text can be told to a program."""
+def encoded(text: str, what: str) -> bytes:
+    """A text as a program is given it. ``Permanent`` (``bad_input``) for one that no bytes stand for."""
     try:
-        os.fsencode(text)
+        return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return False
-    return True
+        raise Permanent("bad_input", f"{what} holds half a surrogate pair, which no program can be given") from None
 
 
 #: errno → (permanent, what to say).

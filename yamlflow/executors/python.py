@@ -74,11 +74,13 @@ async def in_child(step: StepContext) -> Json | Failed:
     cwd = step.work_in(step.input.get("cwd"))
     places = Places(step)
     try:
-        request, answer = places.artifacts.parent / "request", places.artifacts.parent / "answer"
-        request.write_text(json.dumps(request_of(step)), encoding="utf-8")
-        command = [sys.executable, "-P", child.__file__, str(request.absolute()), str(answer.absolute())]
+        answer = places.artifacts.parent / "answer"
+        command = [sys.executable, "-P", child.__file__, str(answer.absolute())]
+        # By its stdin, not by a file that a crash would leave: secrets may be among the arguments.
+        request = json.dumps(request_of(step)).encode()
         env = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **step.env, **places.env}
-        ended = await run(command, step, env=env, cwd=cwd, limits=limits_of(step.input.get("limits")))
+        limits = limits_of(step.input.get("limits"))
+        ended = await run(command, step, env=env, cwd=cwd, stdin=request, limits=limits)
         await places.keep(step)
         if ended.exit_code or not answer.is_file():
             raise failure_of(ended, step)

@@ -20,7 +20,7 @@ from ..values import to_text
 from . import executor
 from .limits import SCHEMA as LIMITS
 from .limits import limits_of
-from .processes import Ended, run, signal_name
+from .processes import Ended, encoded, run, signal_name
 
 #: ``shell:`` → the command that reads ``run:`` text.
 SHELLS: Mapping[str, tuple[str, ...]] = {
@@ -202,7 +202,7 @@ def stdin_of(value: Json) -> bytes | None:
     """What a command reads: text as it is, anything else as JSON."""
     if value is None:
         return None
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    return encoded(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), "with.stdin")
 
 
 def failure_of(ended: Ended, step: StepContext) -> Retryable:
