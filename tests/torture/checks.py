@@ -106,7 +106,9 @@ class Checks:
         """Each lease is over before the next of the same step, their epochs rise, and the last one's outcome is kept."""
         holder: dict[tuple[int, str], int] = {}
         highest: dict[tuple[int, str], int] = {}
-        ends = {"step.succeeded", "step.failed", "step.retried", "step.lost", "step.released", "step.waiting"}
+        ends = {
+            f"step.{word}" for word in ("succeeded", "failed", "retried", "lost", "released", "waiting", "canceled")
+        }
         for run, seq, kind, step, payload in self.query(
             "select run, seq, kind, step, payload from events where step is not null order by run, seq"
         ):

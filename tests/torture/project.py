@@ -152,16 +152,13 @@ class Process:
     def kill_at_work(self) -> bool:
         """``kill -9`` of the process that works: one that is watched is started again. False when there is none."""
         pid = self.at_work
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-        return pid is not None
+        return pid is not None and sent(pid, signal.SIGKILL)
 
     def freeze(self) -> bool:
         """SIGSTOP to the process that works, and it stands still. False when there is none."""
         self._frozen = self.at_work
-        if self._frozen is None:
+        if self._frozen is None or not sent(self._frozen, signal.SIGSTOP):
             return False
-        os.kill(self._frozen, signal.SIGSTOP)
         while state(self._frozen) not in "TZX":
             time.sleep(0.0005)
         return True
@@ -169,7 +166,7 @@ class Process:
     def thaw(self) -> None:
         """SIGCONT, if it is frozen."""
         if self._frozen is not None:
-            os.kill(self._frozen, signal.SIGCONT)
+            sent(self._frozen, signal.SIGCONT)
             self._frozen = None
 
     def wait(self, seconds: float) -> int:
@@ -187,6 +184,15 @@ class Process:
     def guard(self) -> int | None:
         """The process that guards a worker's children."""
         return next((pid for pid in children(self.at_work or 0) if b"guard.py" in command(pid)), None)
+
+
+def sent(pid: int, number: signal.Signals) -> bool:
+    """Signal a process; False when it is gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def state(pid: int) -> str:

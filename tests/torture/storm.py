@@ -8,7 +8,6 @@ loss would, and should, fail it.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import sys
@@ -17,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .packages import LOCK, NARROW, QUEUE, Wanted, batch
-from .project import Broken, Process, Project
+from .project import Broken, Process, Project, sent
 
 #: Seconds that a worker's leases hold without renewal, and that it is frozen to lose them.
 LEASE, FROZEN = 1.5, 2.0
@@ -156,8 +155,7 @@ class Storm:
             return
         seat.unguarded = False
         if guard is not None and self.rnd.random() < 0.1:
-            os.kill(guard, signal.SIGKILL)
-            self.struck["guards"] += 1
+            self.struck["guards"] += sent(guard, signal.SIGKILL)
             seat.unguarded, seat.doom = True, None
             return
         iced = sum(each.frozen is not None for each in self.seats)
