@@ -119,6 +119,8 @@ class Process:
         self.said = said
         self.watched = watched
         self._frozen: int | None = None
+        #: The last one of its workers that was killed alone; it may take a moment to go.
+        self._killed: int | None = None
 
     @property
     def pid(self) -> int:
@@ -152,16 +154,20 @@ class Process:
     def kill_at_work(self) -> bool:
         """``kill -9`` of the process that works: one that is watched is started again. False when there is none."""
         pid = self.at_work
-        return pid is not None and sent(pid, signal.SIGKILL)
+        if pid is None or pid == self._killed or not sent(pid, signal.SIGKILL):
+            return False
+        self._killed = pid
+        return True
 
     def freeze(self) -> bool:
         """SIGSTOP to the process that works, and it stands still. False when there is none."""
-        self._frozen = self.at_work
-        if self._frozen is None or not sent(self._frozen, signal.SIGSTOP):
+        pid = self.at_work
+        if pid is None or pid == self._killed or not sent(pid, signal.SIGSTOP):
             return False
-        while state(self._frozen) not in "TZX":
+        while (now := state(pid)) not in "TZX":
             time.sleep(0.0005)
-        return True
+        self._frozen = pid if now == "T" else None
+        return now == "T"
 
     def thaw(self) -> None:
         """SIGCONT, if it is frozen."""

@@ -23,7 +23,10 @@ steps:
   first: {kind: torture/work, undo: {kind: torture/work}}
   ask: {needs: first, kind: approval}
   go: {needs: first, kind: wait_signal, with: {signal: go}}
-  each: {needs: first, for_each: [0, 1, 2, 3, 4], steps: {a: {kind: torture/work, undo: {kind: torture/work}}, b: {needs: a, kind: torture/spin}}}
+  each:
+    needs: first
+    for_each: [0, 1, 2, 3, 4]
+    steps: {a: {kind: torture/work, undo: {kind: torture/work}}, b: {needs: a, kind: torture/spin}}
   shell: {needs: first, run: sleep 0.2}
   last: {needs: [ask, go, each, shell], kind: torture/work, locks: [torture-one]}
 on_failure: {told: {kind: torture/work}}
