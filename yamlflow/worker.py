@@ -229,6 +229,7 @@ class Worker:
         self._seen_version = self.bench.store.version()
         if looking:
             self._looked = steady
+            self.bench.guard.look()
             self._sweep()
         self._renewed = steady if renewing else self._renewed
         self._stop_canceled(work)

@@ -256,7 +256,7 @@ class Checks:
     def nothing_is_left(self) -> Iterator[str]:
         """No process."""
         try:
-            self.project.wait_until(lambda: not self.project.left_running(), "all processes are gone", 15)
+            self.project.wait_until(lambda: not self.project.left_running(), "all processes are gone", 60)
         except AssertionError:
             yield from (f"{line} still runs" for line in self.project.left_running())
 

@@ -19,19 +19,19 @@ from .packages import LOCK, NARROW, QUEUE, Wanted, batch
 from .project import Broken, Process, Project, sent
 
 #: Seconds that a worker's leases hold without renewal, and that it is frozen to lose them.
-LEASE, FROZEN = 1.5, 2.0
+LEASE, FROZEN = 2.5, 3.2
 #: Seconds that a worker has steps in hand before something happens to it, on average.
-LIFE = 0.25
+LIFE = 0.15
 #: How often a worker is killed alone before the process that watches it is killed as well: that waits longer each time.
 LIVES = 2
 #: How likely a worker without anything in hand is killed at a look; there are a hundred a second.
 IDLE = 0.002
 #: Workers and clients at once, and runs that are alive at most.
-WORKERS, CLIENTS, RUNS = 3, 2, 24
+WORKERS, CLIENTS, RUNS = 4, 2, 24
 #: Workers that are frozen at once at most; one is always free.
 ICED = 2
 #: Seconds without any step's success that count as a stall, beyond what a frozen transaction may hold up.
-STALLED = 40
+STALLED = 120
 #: In hand by worker: steps, and the most losses in a row of one of them.
 HELD = "select worker, count(*), max(lost) from steps where status = 'running' and phase = 'run' group by worker"
 
@@ -262,12 +262,12 @@ class Storm:
         for seat in self.seats:
             seat.worker.thaw()
         for sender in self.senders:
-            status = sender.process.wait(120)
+            status = sender.process.wait(600)
             if status != 0:
                 raise Broken(f"client {sender.number} ended with {status}:\n{sender.process.tail()}")
         self.project.wait_until(
             lambda: not self.project.query("select 1 from runs where ended_at is null limit 1"),
-            "every run ends", 120,
+            "every run ends", 600,
         )  # fmt: skip
         # A worker that died a moment ago is buried within two seconds, at the next thorough look.
         time.sleep(2.5)
