@@ -122,8 +122,9 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
+        self._there = self.bench.clock.steady()
         self._introduce()
-        self._renewed = self._there = self.bench.clock.steady()
+        self._renewed = self.bench.clock.steady()
 
     def _introduce(self) -> None:
         """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
@@ -228,23 +229,23 @@ class Worker:
         ended = self.calls.taken()
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
-                # To begin may have taken a while, and a lease counts from here.
-                steady = clock.steady()
-                renewing = steady - self._renewed >= self.settings.lease // 3
+                # To begin may have taken a while: a lease counts from here, and none must have run out when it is given.
+                here = clock.steady()
+                renewing = here - self._renewed >= self.settings.lease // 3
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
                 # Each second in any case: a commit between ours and the look at the version shows in no version.
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
-                    self._hear(work, renewing, steady)
+                    self._hear(work, renewing, here)
                 self._more = scheduler.tick(
-                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(here),
                 )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
-                leased = self._lease(work, steady)
+                leased = self._lease(work, here)
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self.calls.ended[:0] = ended
@@ -257,8 +258,9 @@ class Worker:
         self._seen_version = self._version_now()
         if looking:
             self._looked = steady
+            self.bench.guard.look()
             self._sweep()
-        self._renewed = steady if renewing else self._renewed
+        self._renewed = here if renewing else self._renewed
         self._stop_canceled(work)
         cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
         for row in leased.steps:
@@ -274,12 +276,12 @@ class Worker:
             # The commit did take effect: what it leased is to begin.
             return -1
 
-    def _judges(self) -> bool:
+    def _judges(self, here: int) -> bool:
         """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
         was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
         slow judges in between.
         """
-        here, lease = self.bench.clock.steady(), self.settings.lease
+        lease = self.settings.lease
         if here - self._there > lease // 2 and here - self._judging > lease:
             self._judging = here + lease // 3
         self._there = here
