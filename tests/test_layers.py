@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope", "building"),
     ("engine",),
-    ("scheduler", "starting", "removal"),
+    ("scheduler", "starting", "removal", "copies", "checkup"),
     ("timetable", "counts"),
     ("keeping",),
     ("lookup",),

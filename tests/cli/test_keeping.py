@@ -135,7 +135,8 @@ def test_a_broken_row_is_found_by_check_and_doctor(cli: Cli, write: Write, folde
     store.commit()
     store.close()
     checked = cli("db", "check", "--json")
-    assert (checked.status, checked.json["faults"]) == (4, ["ended runs with live steps: 1"])
+    assert checked.status == 4
+    assert "ended runs with live steps" in [fault["name"] for fault in checked.json["faults"]]
     assert cli("doctor").status == 4
 
 

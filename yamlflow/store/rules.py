@@ -46,6 +46,10 @@ class Broken:
     examples: tuple[str, ...]
     remedy: str
 
+    def to_json(self) -> dict[str, Any]:
+        """The shape that ``--json`` prints."""
+        return {"name": self.name, "count": self.count, "examples": list(self.examples), "remedy": self.remedy}
+
     def __str__(self) -> str:
         dots = ", …" if self.count > len(self.examples) else ""
         return f"{self.name}: {self.count} ({', '.join(self.examples)}{dots}); {self.remedy}"
