@@ -16,7 +16,7 @@ from .conftest import ROOT
 
 #: From the top down. The modules of one text are a family and may import one another; families of a line may not.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors clock",),
+    ("errors clock private",),
     (
         "outcome facts rows values serializers policies duration masking faults inputs loops spec template plan queueing "
         "lifecycle checksums",
@@ -26,10 +26,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "document",
         "cron",
         "store projections",
-        "context ports artifacts logs speech folders shapes executors",
+        "context ports artifacts sifting logs speech folders shapes executors",
         "project",
         "secrets",
         "guard",
+        "supervised",
     ),
     ("hookspecs plugins", "packages", "analysis", "crew", "events"),
     ("scope", "building"),

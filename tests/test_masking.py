@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import os
 import re
+import shlex
 import time
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -92,10 +95,10 @@ def test_a_secret_too_short_to_be_told_from_text_is_refused(value: Any) -> None:
 
 
 def test_without_secrets_everything_is_the_same_object() -> None:
-    masker, text, data = Masker([]), "any text", b"any bytes"
+    masker, text = Masker([]), "any text"
     assert masker.mask(text) is text
     assert masker.stream().feed(text) is text
-    assert masker.byte_stream().feed(data) == data
+    assert not masker.sieve().catches(b"any bytes")
     assert not masker.contains([text])
     assert masker.stream().flush() == ""
     assert Masker([TOKEN]).mask(text) is text
@@ -131,10 +134,10 @@ def test_a_stream_in_pieces_is_masked_like_the_whole(secrets: list[str], pieces:
     whole = "".join(pieces)
     stream = masker.stream()
     assert "".join(map(stream.feed, pieces)) + stream.flush() == masker.mask(whole)
-    data = masker.byte_stream()
     raw = whole.encode()
-    chunks = [raw[start : start + 3] for start in range(0, len(raw), 3)]
-    assert b"".join(map(data.feed, chunks)) + data.flush() == masker.mask(whole).encode()
+    sieve = masker.sieve()
+    caught = [sieve.catches(raw[start : start + 3]) for start in range(0, len(raw), 3)]
+    assert any(caught) == masker.contains(whole)
     assert all(secret not in masker.mask(whole) for secret in secrets)
 
 
@@ -147,17 +150,72 @@ def test_no_secret_is_left_in_a_masked_text(secret: str, around: str) -> None:
     assert masker.contains({"k": [around + secret + around]})
 
 
-def test_bytes_that_are_no_text_pass_unchanged() -> None:
-    stream = Masker([SECRET]).byte_stream()
-    data = bytes(range(256))
-    assert stream.feed(data) + stream.flush() == data
-    assert stream.feed(b"\xff" + SECRET.encode() + b"\xfe") + stream.flush() == b"\xff***\xfe"
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("around", [b"\xff\xfe", b"", "é".encode()])
+def test_a_secret_in_bytes_is_caught_in_pieces_of_any_size(size: int, around: bytes) -> None:
+    for form in (SECRET.encode(), base64.encodebytes(SECRET.encode() * 9), SECRET.encode().hex().encode()):
+        data = around * 50 + form + around * 50
+        sieve = Masker([SECRET]).sieve()
+        assert any(sieve.catches(data[start : start + size]) for start in range(0, len(data), size))
+    sieve = Masker([SECRET]).sieve()
+    assert not any(sieve.catches(bytes(range(256))[start : start + size]) for start in range(0, 256, size))
+
+
+@pytest.mark.parametrize("size", range(3, len(TOKEN)))
+def test_a_piece_of_a_secret_beside_a_cut_is_masked(size: int) -> None:
+    masker = Masker([TOKEN, "another one"])
+    assert masker.mask(f"say {TOKEN[:size]}… more") == "say ***… more"
+    assert masker.mask(f"…{TOKEN[-size:]} more") == "…*** more"
+    assert masker.mask(f"…{TOKEN[-size:]} and {TOKEN[:size]}…") == "…*** and ***…"
+    encoded = base64.b64encode(TOKEN.encode()).decode()
+    assert size <= 4 or re.fullmatch(r"…\*\*\*.?", masker.mask(f"…{encoded[-size:-1]}"))
+    assert masker.contains(f"{TOKEN[:size]}…")
+    assert masker.mask(f"…{TOKEN[:size]}") == f"…{TOKEN[:size]}"
+    assert masker.mask("an ordinary… text") == "an ordinary… text"
+
+
+ENCODED = {
+    "hex": SECRET.encode().hex(),
+    "hex in capitals": SECRET.encode().hex().upper(),
+    "repr": repr(SECRET)[1:-1],
+    "repr of bytes": repr(SECRET.encode())[2:-1],
+    "ascii": ascii(SECRET)[1:-1],
+    "markup": html.escape(SECRET),
+    "in double quotes of a shell": SECRET.replace("\\", "\\\\").replace('"', '\\"'),
+}
+
+
+@pytest.mark.parametrize("form", ENCODED)
+def test_every_way_to_write_a_secret_is_masked(form: str) -> None:
+    masker = Masker([SECRET])
+    assert masker.mask(f"before {ENCODED[form]} after") == f"before {MASK} after"
+    assert masker.contains([ENCODED[form]])
+
+
+@pytest.mark.parametrize("secret", ["it's a secret", "don't 'quote' me"])
+def test_a_quoted_secret_is_masked(secret: str) -> None:
+    masker = Masker([secret])
+    for quoted in (
+        shlex.quote(secret)[1:-1],
+        secret.replace("'", "'\\''"),
+        html.escape(secret),
+        repr(f'"{secret}')[2:-1],
+    ):
+        assert masker.mask(f"[{quoted}]") == f"[{MASK}]"
+
+
+def test_a_secret_of_bytes_that_are_no_text_is_masked_as_it_is_shown() -> None:
+    raw = b"caf\xe9-\xff-token"
+    masker = Masker([os.fsdecode(raw)])
+    assert masker.mask(f"say {raw.decode('utf-8', 'replace')}!") == f"say {MASK}!"
+    assert MASK in masker.mask(base64.b64encode(raw).decode())
+    assert masker.sieve().catches(b"\0" + raw + b"\0")
 
 
 def test_a_large_stream_is_masked_in_linear_time() -> None:
     masker = Masker([TOKEN, SECRET, "-----BEGIN KEY-----\n" + "MIIBVgIBADANBgkq\n" * 30])
-    line = b"2026-11-22 03:24:00 INFO some ordinary line of a log with words and numbers 12345\n" * 800
-    stream = masker.byte_stream()
+    line = "2026-11-22 03:24:00 INFO some ordinary line of a log with words and numbers 12345\n" * 800
+    stream = masker.stream()
     before = time.process_time()
     masked = sum(len(stream.feed(line)) for _ in range(80)) + len(stream.flush())
     assert masked == len(line) * 80

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import marshal
+import os
 import subprocess
 import sys
 import textwrap
@@ -17,6 +20,7 @@ from yamlflow.errors import PluginError
 from yamlflow.executors.builtin import KINDS
 from yamlflow.packages import loaded
 from yamlflow.plugins import Plugins, load
+from yamlflow.project import find_root
 from yamlflow.template import Expressions
 from yamlflow.testing import run_executor
 
@@ -350,3 +354,98 @@ def test_what_is_public_is_imported_when_it_is_named() -> None:
             assert getattr(yamlflow, name) is not None
     with pytest.raises(AttributeError, match="nosuch"):
         _ = yamlflow.nosuch
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+
+
+@pytest.mark.parametrize(
+    ("what", "mode", "words"),
+    [
+        ("", 0o777, "anybody may write to it (mode 777)"),
+        ("", 0o1777, "anybody may write to it (mode 1777)"),
+        ("", 0o775, "its group may write to it (mode 775)"),
+        ("hello.py", 0o646, "anybody may write to it (mode 646)"),
+        ("hello.py", 0o664, "its group may write to it (mode 664)"),
+    ],
+)
+def test_nothing_is_imported_that_others_may_write_to(tmp_path: Path, what: str, mode: int, words: str) -> None:
+    folder = write(tmp_path / "plugins", hello=ECHO)
+    os.chown(folder / what, -1, 0 if os.geteuid() == 0 else os.getegid())
+    (folder / what).chmod(mode)
+    found = load([folder], entry_points=False)
+    if os.geteuid() == 0 or mode & 0o002:
+        assert "hello/echo" not in found.executors
+        assert [(one.file, words in one.cause) for one in found.broken] == [(str(folder / what), True)]
+    (folder / what).chmod(0o755)
+    assert "hello/echo" in load([folder], entry_points=False).executors
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("what", ["plugins", "plugins/hello.py"])
+def test_nothing_is_imported_that_belongs_to_another_user(tmp_path: Path, what: str) -> None:
+    folder = write(tmp_path / "plugins", hello=ECHO)
+    os.chown(tmp_path / what, 12345, 12345)
+    found = load([folder], entry_points=False)
+    assert "hello/echo" not in found.executors
+    assert "it belongs to another user (number 12345)" in found.broken[0].cause
+    # Where the whole project is theirs we run their package, and with it their plugins.
+    os.chown(tmp_path, 12345, 12345)
+    os.chown(folder, 12345, 12345)
+    os.chown(folder / "hello.py", 12345, 12345)
+    assert "hello/echo" in load([folder], entry_points=False).executors
+
+
+def test_a_helper_that_others_may_write_to_is_not_imported_either(tmp_path: Path) -> None:
+    folder = write(tmp_path, uses="import _words\n", _words="SAID = 1\n")
+    (folder / "_words.py").chmod(0o666)
+    found = load([folder], entry_points=False)
+    assert [one.cause for one in found.broken] == [
+        f"ImportError: {folder / '_words.py'}: anybody may write to it (mode 666), so it is not imported; "
+        "chmod o-w mends that"
+    ]
+    inner = write(tmp_path / "pack", __init__="from . import part\n", part="")
+    inner.chmod(0o777)
+    causes = [one.cause for one in load([folder], entry_points=False).broken if one.file == str(inner)]
+    assert ["anybody may write to it" in cause for cause in causes] == [True]
+
+
+def test_compiled_code_is_neither_believed_nor_left(tmp_path: Path) -> None:
+    folder = write(tmp_path, hello=ECHO)
+    source = folder / "hello.py"
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    cached.parent.mkdir()
+    forged = compile("raise SystemExit('forged')", str(source), "exec")
+    found = source.stat()
+    head = importlib.util.MAGIC_NUMBER + b"\0\0\0\0" + int(found.st_mtime).to_bytes(4, "little")
+    cached.write_bytes(head + found.st_size.to_bytes(4, "little") + marshal.dumps(forged))
+    before = cached.read_bytes()
+    loaded = load([folder], entry_points=False)
+    assert not loaded.broken
+    assert "hello/echo" in loaded.executors
+    assert cached.read_bytes() == before
+    fresh = write(tmp_path / "fresh", again=ECHO.replace("hello/echo", "again/echo"))
+    assert "again/echo" in load([fresh], entry_points=False).executors
+    assert not (fresh / "__pycache__").exists()
+
+
+def test_a_plugin_named_like_a_module_of_pythons_hides_it_from_nobody(tmp_path: Path) -> None:
+    folder = write(tmp_path, json=ECHO, uses="import json\nassert json.dumps(1) == '1'\n")
+    before = list(sys.path)
+    found = load([folder], entry_points=False)
+    assert not found.broken
+    assert "hello/echo" in found.executors
+    assert sys.path == before
+    assert sys.modules["json"] is json
+
+
+@ROOT_ONLY
+def test_a_project_is_not_found_by_a_mark_that_another_user_left_above(tmp_path: Path) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / ".yamlflow").mkdir()
+    assert find_root(below) == tmp_path
+    os.chown(tmp_path / ".yamlflow", 12345, 12345)
+    assert find_root(below) != tmp_path
+    os.chown(below, 12345, 12345)
+    assert find_root(below) == tmp_path

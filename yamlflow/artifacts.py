@@ -22,6 +22,7 @@ from urllib.parse import quote
 from .errors import Permanent
 from .facts import named
 from .outcome import Artifact, Json
+from .private import FOLDER, make_folder, open_file
 
 if TYPE_CHECKING:
     from .context import StepContext
@@ -64,7 +65,7 @@ class FileArtifacts:
         """
         named(name, "an artifact")
         folder = self.root / component(run) / component(step)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with _opened(source, name) as stream, Folder(folder) as place:
             size, digest, partial = place.receive(stream, name, limit)
             kept = f"{digest[:16]}/{component(name)}"
@@ -153,7 +154,7 @@ class Folder:
     def receive(self, stream: IO[bytes], name: str, limit: int | None) -> tuple[int, str, str]:
         """Write a stream to a new file and sync it: size, SHA-256 and the file's present name."""
         partial = f".partial-{os.urandom(8).hex()}"
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=self._fd)
+        fd = open_file(partial, os.O_WRONLY | os.O_EXCL, dir_fd=self._fd)
         try:
             size, digest = _copy(stream, fd, name, limit)
             os.fsync(fd)
@@ -168,7 +169,7 @@ class Folder:
         """Give a received file its lasting name, ``folder/file``, and sync both folders."""
         above, _, last = kept.partition("/")
         with contextlib.suppress(FileExistsError):
-            os.mkdir(above, dir_fd=self._fd)
+            os.mkdir(above, FOLDER, dir_fd=self._fd)
         inner = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fd)
         try:
             os.rename(partial, last, src_dir_fd=self._fd, dst_dir_fd=inner)

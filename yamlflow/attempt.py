@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checksums import result_of
@@ -23,6 +23,7 @@ from .ports import CancelToken, LogSink, Masking, Ports, forget
 from .rows import ArtifactRow, RunRow, StepRow
 from .scope import Draws, gathered, parent_of, resolve_step, scope_for
 from .spec import FanOut, Matrix
+from .template import has_expression
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Attempt:
     child_queue: str | None = None
     #: The deadline has passed once and the executor was told to stop.
     warned: bool = False
+    #: It runs apart because it was lost with its worker: should it end its process, that is one more loss.
+    suspect: bool = False
 
 
 #: Takes what a step says of how far it is.
@@ -71,6 +74,8 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
     executor = bench.plugins.executors.get(call.kind)
     if executor is None:
         raise Permanent("missing_kind", f'no plugin of this worker supplies the kind "{call.kind}"')
+    if not node.literal:
+        refuse_code(executor, call.input)
     given = call.input if node.literal else lookup.render(call.input)
     timeout = None if node.timeout is None else parse_duration(lookup.render(node.timeout))
     deadline = None if timeout is None else bench.clock.steady() + timeout
@@ -81,7 +86,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         raw_input=given,
         run=run_info(run, parent_of(bench.store, run)),
         step=StepInfo(id=step.id, path=row.path, kind=call.kind, title=step.title, metadata=step.metadata),
-        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0),
+        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0, lost=row.lost),
         attempt=row.attempt,
         context=json.loads(run.context),
         env=process_environment(lookup),
@@ -94,7 +99,35 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         ports=ports(lookup, token, masking, log, progress),
     )
     queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
-    return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
+    placed = set_apart(bench, row, executor)
+    return Attempt(
+        row, run, placed, context, lookup.draws, log, deadline, child_queue=queue,
+        suspect=placed is not executor and row.lost > 0,
+    )  # fmt: skip
+
+
+def set_apart(bench: Bench, row: StepRow, executor: Executor) -> Executor:
+    """The executor with each call in a process of its own, where this one should be; else as it is.
+
+    A step that was lost with its worker may be what killed it, and is not run beside others again.
+    """
+    wanted = bench.isolate == "plugins" or (bench.isolate == "lost" and row.lost > 0)
+    if not wanted or executor.origin == "built in" or executor.mode == "process":
+        return executor
+    from .executors.apart import where_of
+
+    return executor if where_of(executor) is None else replace(executor, mode="process")
+
+
+def refuse_code(executor: Executor, declared: Json) -> None:
+    """No value becomes code: what ``validate`` refuses is refused here too, as steps that a plugin emits come unseen."""
+    if not executor.code:
+        return
+    if isinstance(declared, str) and has_expression(declared):
+        raise Permanent("bad_input", "no value becomes code: a whole `with` from an expression could bring some along")
+    for path, text in executor.code_in(declared):
+        if has_expression(text):
+            raise Permanent("bad_input", f"with.{'.'.join(map(str, path))}: no value becomes code: no expression here")
 
 
 def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, progress: Progress) -> Ports:

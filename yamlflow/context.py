@@ -45,7 +45,9 @@ from .ports import (
     Ports,
     ProcessGuard,
 )
+from .private import make_folder
 from .shapes import shaped
+from .sifting import watched
 from .values import NotJson, plain
 
 if TYPE_CHECKING:
@@ -163,7 +165,7 @@ class StepContext:
             from .artifacts import temporary_folder
 
             self.scratch = temporary_folder(self)
-        self.scratch.mkdir(parents=True, exist_ok=True)
+        make_folder(self.scratch)
         return self.scratch
 
     @property
@@ -320,19 +322,23 @@ class StepContext:
         kind: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Artifact:
-        """Keep a file of any size: a path (relative to ``cwd``; no symbolic link), a binary stream, or bytes."""
+        """Keep a file of any size: a path (relative to ``cwd``; no symbolic link), a binary stream, or bytes.
+
+        ``Permanent`` (``secret_in_result``) when a secret is found in it.
+        """
         if isinstance(source, str | Path):
             source = self.cwd / source
-        kept = self.ports.artifacts.put(
-            self.run.key,
-            self.step.path,
-            name,
-            source,
-            content_type=content_type,
-            kind=kind,
-            metadata=metadata,
-            limit=self.ports.limits.artifact,
-        )
+        with watched(source, name, self.ports.masking) as content:
+            kept = self.ports.artifacts.put(
+                self.run.key,
+                self.step.path,
+                name,
+                content,
+                content_type=content_type,
+                kind=kind,
+                metadata=metadata,
+                limit=self.ports.limits.artifact,
+            )
         self._artifacts[name] = kept
         return kept
 
@@ -393,10 +399,12 @@ class StepContext:
         masking = self.ports.masking
         error = replace(
             failure.error,
+            code=masking.mask(failure.error.code),
+            type=None if failure.error.type is None else masking.mask(failure.error.type),
             message=masking.mask(failure.error.message),
             cause=masking.mask_json(failure.error.cause),
             details=masking.mask_json(failure.error.details),
-            step=failure.error.step or self.step.path,
+            step=masking.mask(failure.error.step) if failure.error.step else self.step.path,
             attempt=failure.error.attempt or self.attempt,
         )
         return replace(failure, error=error, artifacts=(*failure.artifacts, *self._artifacts.values()))

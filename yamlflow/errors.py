@@ -40,6 +40,11 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
+def shortened(text: str, most: int) -> str:
+    """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or the empty text when none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -56,6 +56,8 @@ class LeaseInfo:
     epoch: int = 1
     #: Milliseconds on the store's steady clock; renewed by the worker.
     expires_at: int = 0
+    #: How many leases of the step before this one were lost in a row.
+    lost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

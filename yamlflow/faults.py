@@ -10,7 +10,7 @@ import math
 from types import TracebackType
 from typing import Any
 
-from .errors import Canceled, ResultDamaged, StepFault, StoreError, UserError, YamlflowError
+from .errors import Canceled, ResultDamaged, StepFault, StoreError, UserError, YamlflowError, shortened
 from .outcome import Error, Json
 from .values import NotJson, plain
 
@@ -93,7 +93,7 @@ def message_of(fault: BaseException) -> str:
     except Exception as broken:
         text = f"(its message cannot be read: {type(broken).__name__})"
     text = text or type(fault).__qualname__
-    return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
+    return shortened(text, MESSAGE)
 
 
 def details_of(fault: BaseException) -> Json:
@@ -132,7 +132,7 @@ def _judged(details: Any) -> Json:
 
 def _short(value: Any) -> str:
     try:
-        return repr(value)[:MESSAGE]
+        return shortened(repr(value), MESSAGE)
     except Exception as broken:
         return f"({type(broken).__name__})"
 

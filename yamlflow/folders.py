@@ -3,6 +3,9 @@
 A module ``html.py`` in a folder is imported as ``yamlflow_plugins.<hash>.html``, so two folders may hold the same
 name, and none hides an installed module. Within the folder ``from . import html`` works, and so does plain
 ``import html`` where no installed module has that name.
+
+What is imported is what the source says, never what ``__pycache__`` holds, and no file that somebody else could have
+written: one that others may write to, or that lies in a folder that they may, or that belongs to another user.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import builtins
 import importlib
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -57,8 +62,62 @@ def import_from(folder: Path, name: str) -> ModuleType:
     return importlib.import_module(f"{_finder.package(folder)}.{name}")
 
 
+def home_of(module: str) -> tuple[Path, str] | None:
+    """The folder of a module that was imported as its folder's own, and its dotted name there; None for any other."""
+    _, package, name = (*module.split(".", 2), "", "")[:3]
+    folder = _finder.folder(f"{ROOT}.{package}") if module.startswith(f"{ROOT}.") else None
+    return None if folder is None else (folder, name)
+
+
+def distrusted(path: Path) -> str | None:
+    """Why nothing is imported from a file or folder: others could have written what is there. None when it may be.
+
+    It must belong to root, to us, or to the owner of the folder in which its plugin folder is: whoever runs a package
+    trusts its author.
+    """
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & stat.S_IWOTH:
+        return f"anybody may write to it (mode {mode:o}), so it is not imported; chmod o-w mends that"
+    if mode & stat.S_IWGRP and not _is_private(found.st_gid, found.st_uid):
+        return f"its group may write to it (mode {mode:o}), so it is not imported; chmod g-w mends that"
+    if found.st_uid not in (0, os.geteuid(), _author(path)):
+        return f"it belongs to another user (number {found.st_uid}), so it is not imported; chown it if you trust it"
+    return None
+
+
+def _author(path: Path) -> int:
+    """Whose project a plugin is in: the owner of what its folder lies in."""
+    folder = path if path.is_dir() else path.parent
+    return folder.parent.stat().st_uid
+
+
+def _is_private(group: int, user: int) -> bool:
+    """Whether a group is one that many systems make for each user, of the same name and with nobody else in it."""
+    import grp
+    import pwd
+
+    try:
+        found, owner = grp.getgrgid(group), pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return group != 0 and found.gr_name == owner.pw_name and set(found.gr_mem) <= {owner.pw_name}
+
+
 class PluginLoader(SourceFileLoader):
     """Loads a module that finds the others of its folder."""
+
+    def get_code(self, fullname: str) -> Any:
+        """Its code, if nobody else could have written it; ``ImportError``."""
+        file = Path(self.path).resolve()
+        for place in (file.parent, file):
+            if reason := distrusted(place):
+                raise ImportError(f"{place}: {reason}", name=fullname, path=self.path)
+        return super().get_code(fullname)
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Nothing is known of a file's age, so no compiled code is taken for its own, and none is left beside it."""
+        raise OSError("no compiled code is used")
 
     def exec_module(self, module: ModuleType) -> None:
         """Run it, with an ``import`` that falls back to its folder."""
@@ -81,6 +140,10 @@ class PluginFinder:
         name = f"{ROOT}.f{key}"
         self._folders[name] = folder
         return name
+
+    def folder(self, package: str) -> Path | None:
+        """The folder that is imported under a name."""
+        return self._folders.get(package)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

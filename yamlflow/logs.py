@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from .artifacts import component
 from .ports import Masking, Stream, StreamMask
+from .private import make_folder, open_file
 
 
 def log_file(home: Path, run: str, execution: int, path: str, attempt: int) -> Path:
@@ -31,6 +33,8 @@ class FileLog:
         self._limit = limit
         self._file: IO[str] | None = None
         self._streams: dict[Stream, StreamMask] = {}
+        #: Over all of it: half a secret on stdout and half on stderr are one in the file.
+        self._whole: StreamMask | None = None
 
     def write(self, text: str, stream: Stream = "log") -> None:
         """Add text as it came; what passes the bound is dropped, and a note says so once."""
@@ -39,12 +43,16 @@ class FileLog:
         mask = self._streams.get(stream)
         if mask is None:
             mask = self._streams[stream] = self._masking.stream()
-        self._append(mask.feed(text))
+        if self._whole is None:
+            self._whole = self._masking.stream()
+        self._append(self._whole.feed(mask.feed(text)))
 
     def close(self) -> None:
         """Write what was held back."""
-        for stream in self._streams.values():
-            self._append(stream.flush())
+        if self._whole is not None:
+            for stream in self._streams.values():
+                self._append(self._whole.feed(stream.flush()))
+            self._append(self._whole.flush())
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -54,9 +62,10 @@ class FileLog:
             return
         if self._file is None:
             path = self._path()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             # Line by line on disk, so that whoever follows the log sees it grow.
-            self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
+            fd = open_file(path, os.O_WRONLY | os.O_APPEND)
+            self._file = os.fdopen(fd, "a", encoding="utf-8", errors="replace", buffering=1)
         room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
         if self._left < 0:
             self._file.write(text[:room])

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from .errors import Permanent
+from .errors import Permanent, shortened
 from .outcome import Json
 from .spec import FanOut
 
@@ -22,7 +22,7 @@ def fan_out(loop: FanOut, items: Json, key_of: Callable[[dict[str, Json]], Json]
     elif isinstance(items, list):
         entries = items
     else:
-        raise Permanent("bad_input", f"for_each takes a list or a mapping; this is {json.dumps(items)[:80]}")
+        raise Permanent("bad_input", f"for_each takes a list or a mapping; this is {shortened(json.dumps(items), 80)}")
     refuse_too_many(len(entries))
     children: list[Child] = []
     for index, item in enumerate(entries):
@@ -37,7 +37,7 @@ def combinations(axes: Mapping[str, Json], include: Json, exclude: Json) -> tupl
     """One child per combination of the axes' values, without those excluded, then those included."""
     for name, values in axes.items():
         if not isinstance(values, list):
-            raise Permanent("bad_input", f"matrix.{name} takes a list; this is {json.dumps(values)[:80]}")
+            raise Permanent("bad_input", f"matrix.{name} takes a list; this is {shortened(json.dumps(values), 80)}")
     total = 1
     for values in axes.values():
         total *= len(values)
@@ -87,6 +87,6 @@ def refuse_doubles(keys: Sequence[str | None]) -> None:
     seen: set[str] = set()
     for key in keys:
         if key is not None and key in seen:
-            raise Permanent("bad_input", f'two items have the key "{key[:100]}"; keys must differ')
+            raise Permanent("bad_input", f'two items have the key "{shortened(key, 100)}"; keys must differ')
         if key is not None:
             seen.add(key)

@@ -1,17 +1,17 @@
 """Secrets out of texts: every occurrence reads ``***``. Pure; knows values, not where they come from.
 
 A secret is found as it is, within base64 (at any of the three places where it may begin, both alphabets, broken into
-lines or not), URL-escaped and JSON-escaped, and where occurrences overlap they are masked as one. Of a secret of
-several lines every line of at least 8 characters is masked by itself too, as programs print them one by one; shorter
-lines are ordinary words. A text that was cut in the middle of a secret shows the piece: mask first, then shorten.
+lines or not), in hexadecimal, and as JSON, URLs, XML, shells and Python write it; where occurrences overlap they are
+masked as one. Of a secret of several lines every line of at least 8 characters is masked by itself too, as programs
+print them one by one; shorter lines are ordinary words. A text that was cut has a ``…`` where it was: a piece of a
+secret beside one, of at least 3 characters, is masked as well.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .errors import UserError
 from .outcome import Json
@@ -23,6 +23,10 @@ SHORTEST = 4
 SHORTEST_LINE = 8
 #: Base64 of at least this length may be broken into lines.
 BROKEN = 16
+#: Stands where a text was cut.
+CUT = "…"
+#: A shorter piece of a secret beside a cut may stay.
+SHORTEST_PIECE = 3
 
 #: From and to behind, in a text.
 Region = tuple[int, int]
@@ -45,25 +49,29 @@ class Masker:
 
     def mask(self, text: str) -> str:
         """The text with every occurrence as ``***``; the very same object when there is none."""
-        return text if self._finder is None else self._finder.replace(text)
+        if self._finder is None:
+            return text
+        masked = self._finder.replace(text)
+        return _without_pieces(self._finder, masked) if CUT in masked else masked
 
     def contains(self, value: Json) -> bool:
         """Whether a secret occurs anywhere in a JSON value: in its texts, keys or numbers."""
         if self._finder is None:
             return False
-        search = self._finder.pattern.search
         pending = [value]
         while pending:
             item = pending.pop()
             if isinstance(item, str):
-                if search(item):
+                if self.mask(item) is not item:
                     return True
             elif isinstance(item, Mapping):
                 pending.extend(item)
                 pending.extend(item.values())
             elif isinstance(item, list | tuple):
                 pending.extend(item)
-            elif isinstance(item, int | float) and not isinstance(item, bool) and search(repr(item)):
+            elif (
+                isinstance(item, int | float) and not isinstance(item, bool) and self._finder.pattern.search(repr(item))
+            ):
                 return True
         return False
 
@@ -71,15 +79,9 @@ class Masker:
         """For one stream of text in pieces."""
         return StreamMasker(self._finder)
 
-    def byte_stream(self) -> ByteStreamMasker:
-        """For one stream of bytes in pieces, in which secrets stand in UTF-8."""
-        return ByteStreamMasker(StreamMasker(self._byte_finder))
-
-    @functools.cached_property
-    def _byte_finder(self) -> _Finder | None:
-        """Finds UTF-8 in bytes that were read as Latin-1, one character a byte."""
-        exact, broken = ({_utf8(form).decode("latin-1") for form in forms} for forms in (self._exact, self._broken))
-        return _Finder(exact, broken) if exact else None
+    def sieve(self) -> Sieve:
+        """For bytes in pieces that are only looked at."""
+        return Sieve(*(list(map(_utf8, forms)) for forms in (self._exact, self._broken)))
 
 
 class StreamMasker:
@@ -124,19 +126,23 @@ class StreamMasker:
         return "".join(out)
 
 
-class ByteStreamMasker:
-    """The same for bytes; what is no UTF-8 passes as it is."""
+class Sieve:
+    """Finds secrets in bytes that come in pieces, across the borders of pieces; it keeps no more than a secret's length."""
 
-    def __init__(self, stream: StreamMasker) -> None:
-        self._stream = stream
+    def __init__(self, exact: Sequence[bytes], broken: Sequence[bytes]) -> None:
+        self._forms = (exact, broken)
+        self._keep = max(map(len, (*exact, *broken)), default=0)
+        #: The ends of what came: as it is, and without line ends.
+        self._ends = [b"", b""]
 
-    def feed(self, chunk: bytes) -> bytes:
-        """What is certain of the stream with this piece, masked."""
-        return self._stream.feed(chunk.decode("latin-1")).encode("latin-1")
-
-    def flush(self) -> bytes:
-        """The rest, masked; empty when nothing is held."""
-        return self._stream.flush().encode("latin-1")
+    def catches(self, piece: bytes) -> bool:
+        """Whether a secret ends in this piece."""
+        for at, (forms, new) in enumerate(zip(self._forms, (piece, piece.translate(None, b"\r\n")), strict=True)):
+            seen = self._ends[at] + new
+            if any(form in seen for form in forms):
+                return True
+            self._ends[at] = seen[-self._keep :]
+        return False
 
 
 class _Finder:
@@ -179,12 +185,39 @@ class _Finder:
                 return place
         return len(text)
 
+    def ending(self, text: str) -> int:
+        """How many characters at the beginning of a text are the end of a form whose beginning was cut off."""
+        places = [place for place, char in enumerate(text[: self.longest]) if char not in "\r\n"]
+        joined = "".join(text[place] for place in places)
+        whole = max((_overlap(form, text) for form in self.exact), default=0)
+        parted = max((_overlap(form, joined) for form in self.broken), default=0)
+        return max(whole, places[parted - 1] + 1 if parted else 0)
+
     def _begins(self, rest: str) -> bool:
         """Whether a form longer than ``rest`` begins with it."""
         if any(form.startswith(rest) for form in self.exact if len(form) > len(rest)):
             return True
         joined = rest.replace("\r", "").replace("\n", "")
         return any(form.startswith(joined) for form in self.broken if len(form) > len(joined))
+
+
+def _without_pieces(finder: _Finder, text: str) -> str:
+    """A text with the pieces of secrets masked that stand before or behind a cut; the same object when there is none."""
+    parts = text.split(CUT)
+    for at, part in enumerate(parts):
+        start = finder.ending(part) if at > 0 else 0
+        rest = part[start:] if start >= SHORTEST_PIECE else part
+        stop = finder.certain(rest) if at < len(parts) - 1 else len(rest)
+        kept = rest[:stop] if len(rest) - stop >= SHORTEST_PIECE else rest
+        parts[at] = (MASK if rest is not part else "") + kept + (MASK if kept is not rest else "")
+    joined = CUT.join(parts)
+    return text if joined == text else joined
+
+
+def _overlap(form: str, text: str) -> int:
+    """The length of the longest proper end of a form that a text begins with."""
+    sizes = range(min(len(form) - 1, len(text)), 0, -1)
+    return next((size for size in sizes if text.startswith(form[-size:])), 0)
 
 
 def _parts(value: object) -> Iterator[str]:
@@ -204,18 +237,50 @@ def _parts(value: object) -> Iterator[str]:
 
 
 def _escaped(value: str) -> set[str]:
-    """A text as it is, and as JSON (also within JSON) and URLs write it."""
-    from urllib.parse import quote, quote_plus
+    """A text as it is, and as others write it."""
+    data = _utf8(value)
+    shown = data.decode("utf-8", "replace")
+    # In Python the kind of quotes, and so what is escaped, depends on what stands around it.
+    spoken = {
+        repr(value)[1:-1],
+        ascii(value)[1:-1],
+        repr("'\"" + value)[4:-1],
+        repr(data)[2:-1],
+        repr(b"'\"" + data)[5:-1],
+    }
+    forms = {value, shown, data.hex(), data.hex().upper()} | spoken
+    return forms | _as_json(value) | _as_json(shown) | _as_url(data) | _as_markup(value) | _as_shell(value)
 
-    forms = {value}
+
+def _as_json(value: str) -> set[str]:
+    """Also within JSON, with letters or their numbers, in small letters or capitals."""
+    forms = set()
     for ascii_only in (True, False):
         inner = json.dumps(value, ensure_ascii=ascii_only)[1:-1]
         forms |= {inner, inner.replace("/", "\\/"), json.dumps(inner, ensure_ascii=ascii_only)[1:-1]}
         forms.add(re.sub(r"\\u[0-9a-f]{4}", lambda code: "\\u" + code[0][2:].upper(), inner))
-    data = _utf8(value)
+    return forms
+
+
+def _as_url(data: bytes) -> set[str]:
+    from urllib.parse import quote, quote_plus
+
+    forms = set()
     for url in (quote(data, safe=""), quote(data, safe="/"), quote_plus(data)):
         forms |= {url, re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), url)}
     return forms
+
+
+def _as_markup(value: str) -> set[str]:
+    plain = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    quoted = plain.replace('"', "&quot;")
+    return {plain, quoted, quoted.replace("'", "&#x27;"), quoted.replace("'", "&#39;"), quoted.replace("'", "&apos;")}
+
+
+def _as_shell(value: str) -> set[str]:
+    """Within quotes of either kind."""
+    double = re.sub(r'([\\"$`])', r"\\\1", value)
+    return {value.replace("'", "'\"'\"'"), value.replace("'", "'\\''"), double}
 
 
 def _base64(value: str) -> set[str]:
@@ -232,7 +297,11 @@ def _base64(value: str) -> set[str]:
 
 
 def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+    """The bytes of a text; those of the environment that were no UTF-8 as they were there."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _alternatives(sources: list[tuple[str, str]]) -> str:

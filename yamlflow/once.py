@@ -115,7 +115,7 @@ def execute_here(bench: Bench, row: StepRow, worker: str) -> Ended:
 
 def run_executor(executor: Executor, context: StepContext) -> Outcome:
     """Run an executor of any mode to its end in this thread."""
-    if executor.mode != "async":
+    if not executor.awaited:
         return execute(executor, context)
     import asyncio
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ import pluggy
 from . import hookspecs
 from .errors import PluginError
 from .executors import Deferred, Executor, builtin, executor_of, place_of
-from .folders import import_plugin, misnamed_in, modules_in
+from .folders import distrusted, import_plugin, misnamed_in, modules_in
 from .outcome import Json
 from .serializers import Serializer, Serializers
 
@@ -194,7 +193,7 @@ def _usable(folders: Sequence[str | os.PathLike[str]], broken: list[BrokenPlugin
     for folder in dict.fromkeys(Path(each).resolve() for each in folders):
         if not folder.is_dir():
             continue
-        if reason := _unsafe(folder):
+        if reason := distrusted(folder):
             broken.append(BrokenPlugin(file=str(folder), cause=reason))
         else:
             yield folder
@@ -203,7 +202,7 @@ def _usable(folders: Sequence[str | os.PathLike[str]], broken: list[BrokenPlugin
 def _in_folders(folders: Sequence[Path], broken: list[BrokenPlugin]) -> Iterator[Source]:
     for folder in folders:
         for file in modules_in(folder):
-            if reason := _unsafe(file):
+            if reason := distrusted(file):
                 broken.append(BrokenPlugin(file=str(file), cause=reason, kinds=_claims(file)))
             else:
                 yield str(file), str(file), _bring(folder, file)
@@ -213,13 +212,6 @@ def _in_folders(folders: Sequence[Path], broken: list[BrokenPlugin]) -> Iterator
 
 def _bring(folder: Path, file: Path) -> Callable[[], ModuleType]:
     return lambda: import_plugin(folder, file)
-
-
-def _unsafe(path: Path) -> str | None:
-    mode = path.stat().st_mode
-    if mode & stat.S_IWOTH:
-        return f"anybody may write to it (mode {stat.S_IMODE(mode):o}), so it is not imported; chmod o-w mends that"
-    return None
 
 
 def _join(manager: pluggy.PluginManager, name: str, source: str, bring: Callable[[], object]) -> BrokenPlugin | None:

@@ -73,6 +73,16 @@ class Masker(Protocol):
     def stream(self) -> StreamMask:
         """For a text that comes in pieces."""
 
+    def sieve(self) -> Sieve:
+        """For bytes that come in pieces and are only looked at."""
+
+
+class Sieve(Protocol):
+    """Finds secrets in bytes that come in pieces."""
+
+    def catches(self, piece: bytes) -> bool:
+        """Whether a secret ends in this piece."""
+
 
 class ProcessGuard(Protocol):
     """Kills what a dead worker left behind."""
@@ -186,15 +196,23 @@ class Masking:
             return self.mask(value)
         if isinstance(value, dict):
             return {self.mask(key): self.mask_json(item) for key, item in value.items()}
-        return [self.mask_json(item) for item in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [self.mask_json(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.contains(value):
+            return self.mask(repr(value))
+        return value
 
     def contains(self, value: Json) -> bool:
-        """Whether a JSON value holds a secret anywhere."""
+        """Whether a JSON value holds a secret anywhere, or a piece of one beside a cut."""
         return any(masker.contains(value) for masker in self._maskers)
 
     def stream(self) -> StreamMask:
         """For a text that comes in pieces; secrets added later count from then on."""
         return _Stream(self)
+
+    def sieves(self) -> list[Sieve]:
+        """For bytes that come in pieces and are only looked at."""
+        return [masker.sieve() for masker in self._maskers]
 
     def parts(self) -> tuple[Masker, ...]:
         """The maskers of this moment."""

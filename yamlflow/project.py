@@ -17,6 +17,7 @@ from typing import Any
 
 from .duration import parse_duration
 from .errors import StoreUnavailable, UnknownName, UserError, did_you_mean
+from .private import make_folder
 
 MARKS = (".yamlflow", "yamlflow.toml", "pyproject.toml")
 #: Where a project keeps its state, below its root.
@@ -49,6 +50,12 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "plugins": Setting(form="folders", doc="more folders that hold plugins", default=()),
         "workers": Setting(form="count", doc="calls at once in one process"),
         "lease": Setting(form="duration", doc="how long a step stays a silent worker's", default=30_000),
+        "isolate": Setting(
+            form=("no", "lost", "plugins"),
+            doc="which calls of plugins have a process of their own: only those of kinds that ask for it, those of steps "
+            "that were lost with their worker too, or all",
+            default="lost",
+        ),
         "synchronous": Setting(
             form=("full", "normal"), doc="whether a committed outcome survives power loss", default="full"
         ),
@@ -99,7 +106,7 @@ class Project:
         folder = self.root / STATE
         ignore = folder / ".gitignore"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except OSError as wrong:
@@ -123,9 +130,22 @@ def near(path: Path) -> str:
 
 
 def find_root(start: Path) -> Path | None:
-    """The nearest folder from ``start`` upwards that is marked as a project; None when none is."""
+    """The nearest folder from ``start`` upwards that is marked as a project; None when none is.
+
+    A mark that belongs to somebody else counts only where ``start`` is theirs too: in a folder that all may write to,
+    like ``/tmp``, another user could otherwise choose our plugins, secrets and store.
+    """
     start = start.absolute()
-    return next((folder for folder in (start, *start.parents) if any((folder / mark).exists() for mark in MARKS)), None)
+    folders = (start, *start.parents)
+    trusted = {0, os.geteuid(), *(folder.stat().st_uid for folder in folders[:1] if folder.exists())}
+    return next((folder for folder in folders if any(_is_mark(folder / mark, trusted) for mark in MARKS)), None)
+
+
+def _is_mark(path: Path, trusted: set[int]) -> bool:
+    try:
+        return path.stat().st_uid in trusted
+    except OSError:
+        return False
 
 
 def open_project(start: Path | None = None, flags: Mapping[str, Any] | None = None) -> Project:

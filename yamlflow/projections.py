@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from .errors import Permanent
 from .outcome import Json
+from .private import make_database, make_folder
 from .tables import Projection, connect
 
 MARK = "create table if not exists _yamlflow_mark (one integer primary key check (one = 1), seq integer not null)"
@@ -54,7 +55,8 @@ class Projections:
 
         ``migrations`` is a folder of ``NNN_name.sql`` files; each is applied once, in the order of their names.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
+        make_database(self.path(name))
         connection = connect(self.path(name))
         try:
             connection.execute("pragma journal_mode = wal")

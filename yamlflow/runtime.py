@@ -27,7 +27,7 @@ from .engine.runs import queue_row
 from .errors import NotAllowed, PluginError, UserError
 from .executors import Executor, executor_of
 from .guard import Guard
-from .lookup import Bench
+from .lookup import Bench, Isolate
 from .packages import Loaded, loaded
 from .plan import ENGINE_QUEUE
 from .plugins import Plugins, load
@@ -52,8 +52,9 @@ class Runtime(Client):
     declaration is for its own queue. ``only_queues`` and ``only_kinds`` make this one of several workers on the store
     that share the work. ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and
     projections (beside the store's file unless said otherwise), ``serializers`` say how values of your own types are
-    stored, ``schedules`` are packages whose ``schedule`` this runtime acts on while it works. No signal handler is
-    installed, and logging is left alone.
+    stored, ``schedules`` are packages whose ``schedule`` this runtime acts on while it works. ``isolate`` gives calls of
+    plugins a process of their own: ``lost`` those of steps that were lost with their worker, ``plugins`` all. No signal
+    handler is installed, and logging is left alone.
 
     Any method may be called from any thread; ``run_workers`` by one at a time. Raises ``UserError`` for what cannot be,
     ``StoreError`` for a store that cannot be used.
@@ -82,6 +83,7 @@ class Runtime(Client):
         on_event: Callable[[EventRow], None] | None = None,
         find: Finder | None = None,
         schedules: Sequence[str | Loaded] = (),
+        isolate: Isolate = "no",
     ) -> None:
         if max_workers < 1:
             raise UserError("max_workers must be at least 1")
@@ -109,6 +111,7 @@ class Runtime(Client):
             artifacts=self.artifact_store, projections=self.projections, guard=self._guard, home=self.home,
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
             serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
+            isolate=isolate,
         )  # fmt: skip
         if policies:
             with self.transaction() as work:

@@ -16,6 +16,7 @@ from .engine.commands import expire, wake
 from .engine.follow import settle
 from .engine.locks import sweep
 from .engine.work import Work
+from .private import make_folder, open_file
 from .rows import WorkerRow
 
 
@@ -78,9 +79,9 @@ class LifeSign:
     """A file that this process holds locked as long as it lives."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.path = folder / f"{name}.lock"
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._handle = open_file(self.path, os.O_RDWR)
         fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def end(self) -> None:

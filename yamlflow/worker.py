@@ -182,6 +182,7 @@ class Worker:
             self.bench.timetable.fire()
         self.calls.collect()
         self.calls.end_overdue(steady)
+        self.calls.watch_loop(steady)
         version = self.bench.store.version()
         renewing = steady - self._renewed >= self.settings.lease // 3
         looking = steady - self._looked >= SECOND
@@ -334,8 +335,11 @@ class Worker:
 
     # -- ending
 
-    def drain(self, grace: int) -> None:
-        """Take nothing more; let what is in hand end within ``grace`` ms, then stop it and give it back unspent."""
+    def drain(self, grace: int, *, kill_grace: float | None = None) -> None:
+        """Take nothing more; let what is in hand end within ``grace`` ms, then stop it and give it back unspent.
+
+        ``kill_grace`` are the seconds between SIGTERM and SIGKILL then, at most; None leaves it to the steps.
+        """
         self._leasing = False
         clock = self.bench.clock
         deadline = clock.steady() + grace
@@ -343,7 +347,7 @@ class Worker:
             self.turn()
             if self.calls.held:
                 self.rest()
-        self._give_back(self.calls.stop_all())
+        self._give_back(self.calls.stop_all(kill_grace))
 
     def _give_back(self, held: dict[int, Call]) -> None:
         """Report what ended well, and release all other leases."""

@@ -41,13 +41,16 @@ class Project:
         self.package.write_text(package if isinstance(package, str) else json.dumps(package))
         self.witness = folder / "witness.txt"
         self.store = folder / ".yamlflow" / "yamlflow.db"
+        #: More of the environment of what is started.
+        self.environment: dict[str, str] = {}
         self.token = f"token-{os.getpid()}-{time.monotonic_ns()}"
 
-    def spawn(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "WITNESS": str(self.witness), "CRASH_TOKEN": self.token}
+    def spawn(self, *arguments: str, new_group: bool = False) -> subprocess.Popen[str]:
+        environment = {**os.environ, "WITNESS": str(self.witness), "CRASH_TOKEN": self.token, **self.environment}
         return subprocess.Popen(
             [sys.executable, "-m", "yamlflow", *arguments], cwd=self.folder, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=new_group,
         )  # fmt: skip
 
     def call(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

@@ -158,7 +158,7 @@ class Family:
         self.story: list[str] = []
         self.started = 0
         self.sent = 0
-        #: An operator may let a run begin anew whose parent has ended.
+        #: An operator may let a run begin anew whose parent has ended; the parents that wait for it again do as well.
         self.retried: set[str] = set()
         #: Runs (id, execution) that were removed.
         self.removed: set[tuple[str, int]] = set()
@@ -268,9 +268,14 @@ class Family:
             self.tell(f"retry {run.id} {path or '.'}")
             try:
                 self.runtime.retry(run.id, path)
-                self.retried.add(run.id)
+                self.retried |= {run.id, *self.above(run)}
             except (NotAllowed, RunExists) as wrong:
                 self.tell(f"  {wrong}")
+
+    def above(self, run: RunRow) -> list[str]:
+        """The run whose step started a run, the one that started that, and so on."""
+        parent = None if run.parent_run is None else self.store.run_at(run.parent_run)
+        return [] if parent is None else [parent.id, *self.above(parent)]
 
     def pause(self, rnd: random.Random) -> None:
         if live := self.live():

@@ -25,6 +25,7 @@ def play(seed: int, moves: int = 80) -> Family:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @example(102683)
 @example(300796)
+@example(208227)
 @given(st.integers(min_value=0, max_value=2**32))
 def test_every_family_of_runs_ends(seed: int) -> None:
     play(seed).runtime.close()

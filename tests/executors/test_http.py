@@ -464,7 +464,7 @@ def test_a_secret_is_masked_in_url_and_error_and_refused_in_a_result(site: str) 
 
 def test_limits_bound_what_an_error_keeps(site: str) -> None:
     found = error(run(f"{site}/404", ports=Ports(limits=Limits(tail=4))))
-    assert found.details["body"] == '{"wh'
+    assert found.details["body"] == '{"wh…'
 
 
 def test_moments_compare() -> None:

@@ -25,23 +25,31 @@ REMEDIES: Mapping[str, str] = {
     "sql": "Give values in `params`: they are bound, never part of the statement.",
     "template": "Within a template write {{ inputs.name }}; what is in scope can be read there.",
 }
+NO_CODE = "no value becomes code: an expression is not allowed in this text"
 OTHER_REMEDY = "Give the value in another key of `with`."
 
 
 def check_code(desk: Desk, step_kind: Executor, given: Mapping[str, Json], pointer: Pointer) -> frozenset[str]:
     """Report expressions in code; the keys of ``with`` that held one, which need no other check."""
     refused = set()
-    for key in sorted(step_kind.code):
-        value = given.get(key)
-        if isinstance(value, str) and has_expression(value):
-            refused.add(key)
-            remedy = run_text_remedy(value) if step_kind.kind == "shell" else None
+    for place, text in step_kind.code_in(given):
+        if has_expression(text):
+            refused.add(str(place[0]))
+            remedy = run_text_remedy(text) if step_kind.kind == "shell" else None
             words = f"Write:\n{remedy}" if remedy else REMEDIES.get(step_kind.kind, OTHER_REMEDY)
-            message = "no value becomes code: an expression is not allowed in this text"
-            desk.findings.error((*pointer, key), message, words, offset=value.find("${{"))
-        elif isinstance(value, list):
+            desk.findings.error((*pointer, *place), NO_CODE, words, offset=text.find("${{"))
+    for key in sorted(step_kind.code.intersection(given)):
+        if isinstance(value := given[key], list):
             _warn_of_interpreters(desk, value, (*pointer, key))
     return frozenset(refused)
+
+
+def refuse_whole(desk: Desk, step_kind: Executor, pointer: Pointer) -> None:
+    """Report a ``with`` that is one expression, where the mapping it gives could bring code along."""
+    if step_kind.code:
+        keys = " and ".join(sorted(path for path in step_kind.code if "." not in path))
+        message = f"no value becomes code: a whole `with` from an expression could hold {keys}"
+        desk.findings.error(pointer, message, f"Write the keys of `with` one by one, {keys} as it is.")
 
 
 def _warn_of_interpreters(desk: Desk, arguments: Sequence[Json], pointer: Pointer) -> None:

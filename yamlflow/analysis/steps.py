@@ -11,7 +11,7 @@ from ..executors import Executor
 from ..outcome import Json
 from ..spec import Call, Group, Kind, Step
 from ..template import TemplateError, expressions_in, has_expression
-from .code import check_code
+from .code import check_code, refuse_whole
 from .desk import HANDLERS, Desk, Site, spelled
 from .disclosed import warn_of_secrets
 from .findings import POSITIONAL
@@ -118,6 +118,7 @@ def _check_executor(desk: Desk, step: Step, call: Call, executor: Executor, scop
     if executor.waits:
         _check_waiting(desk, step, executor)
     if isinstance(call.input, str):
+        refuse_whole(desk, executor, pointer)
         return frozenset()
     given = {} if call.input is None else call.input
     try:

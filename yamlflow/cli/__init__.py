@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import click
 
+from .. import supervised
 from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
 from . import common
 from .common import Command, common_options, version_option
@@ -140,6 +142,11 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         status = silenced()
+    supervised.life.ended(status)
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        # A plugin left a thread running that Python would wait for, perhaps for ever.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

@@ -85,6 +85,7 @@ def disk(project: Project) -> Iterator[Finding]:
     """Where the store lies."""
     import shutil
 
+    from ..private import shared
     from ..store.connection import file_of, trouble_at
 
     file = file_of(project.store).absolute()
@@ -99,6 +100,11 @@ def disk(project: Project) -> Iterator[Finding]:
         yield Finding(level="ok", about="disk", message=f"{folder} is on {kind or 'an unknown file system'}")
     if trouble := trouble_at(file if folder == file.parent else folder / file.name):
         yield Finding(level="error", about="store", message=f"nothing can be stored: {trouble}")
+    else:
+        state = file.parent if project.owns_store else file
+        if state.exists() and (others := shared(state)):
+            text = f"{state} holds what runs were given and gave, and others may {others} it: chmod go-rwx {state}"
+            yield Finding(level="warning", about="store", message=text)
     free = shutil.disk_usage(folder).free
     if free < 100 * 1024 * 1024:
         yield Finding(level="warning", about="disk", message=f"only {free // (1024 * 1024)} MB are free")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from ..lifecycle import MAX_LOST
 from ..rows import EventRow
 from ..views.board import Board, Change, Entry
 from ..views.outline import counted
@@ -128,7 +129,8 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.canceled":
             return "canceled", f"{path} canceled{f' ({entry.note})' if entry.note else ''}"
         case "step.lost":
-            return "lost", f"{path} lost its worker {told.get('worker', '')}; it is offered again"
+            how = told.get("message") or f"its worker {told.get('worker', '')} was lost"
+            return "lost", f"{path}: {how}; loss {told.get('lost', 1)} of {MAX_LOST}"
         case "step.waiting":
             return "waiting", f"{path} waits{f' {entry.note}' if entry.note else ''}"
         case "step.progress":

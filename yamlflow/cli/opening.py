@@ -203,6 +203,7 @@ def working(
         project.store,
         plugins=plugins if plugins is not None else (),
         synchronous=project.settings["synchronous"],
+        isolate=project.settings["isolate"],
         lease_duration=settings.pop("lease", None) or project.settings["lease"] / 1000,
         max_workers=settings.pop("workers", None) or project.settings["workers"] or default_slots(),
         on_event=on_event,

@@ -40,9 +40,10 @@ def resume(ctx: click.Context, run_id: str | None, workers: int | None, quiet: b
     What was committed before an interruption or crash is not done again. A step that was in hand is offered again; its
     attempt is not spent. A run that has ended already only tells what came of it.
     """
+    from ..supervised import life
     from .opening import project_of
 
-    return go_on(ctx, project_of(ctx), run_id, workers=workers, quiet=quiet, as_json=as_json)
+    return go_on(ctx, project_of(ctx), life.begun or run_id, workers=workers, quiet=quiet, as_json=as_json)
 
 
 def go_on(

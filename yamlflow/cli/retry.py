@@ -45,12 +45,15 @@ def retry(
     running it does the work; otherwise this command works in the foreground until the run has ended, as `resume` does.
     STEP is a step's path as `yamlflow show` prints it.
     """
+    from ..supervised import life
     from .opening import find_newest, find_step, hint, lives_elsewhere, project_of, working
     from .resume import go_on
     from .run import who
     from .texts import as_json as written
 
     project = project_of(ctx)
+    if life.begun:
+        return go_on(ctx, project, life.begun, workers=workers, quiet=quiet, as_json=as_json)
     with working(ctx, project) as runtime:
         run = find_newest(runtime.store, run_id)
         find_step(runtime.store, run, step)

@@ -66,6 +66,13 @@ def run(
     from .opening import plugins_of
 
     found = chosen(ctx)
+    if not dry_run and not detach:
+        from ..supervised import life
+
+        if life.begun:
+            from .resume import go_on
+
+            return go_on(ctx, found.project, life.begun, workers=workers, quiet=quiet, as_json=as_json)
     plugins = plugins_of(ctx, found.project, found.file.absolute().parent)
     refuse_or_warn(found.package, plugins)
     inputs = inputs_given(ctx, given["pairs"], given["input_file"])

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .scheduled import Scheduled
 
 
+#: Seconds between SIGTERM and SIGKILL for what has not ended within the grace: whoever asked counts on an end.
+AFTER_GRACE = 0.5
+
+
 class Span(click.ParamType):  # type: ignore[type-arg]
     """A duration, as milliseconds."""
 
@@ -75,6 +79,7 @@ def worker(
     Told to stop once, it takes nothing more, lets what is in hand end within --grace, and gives the rest back unspent;
     told twice, it ends at once. Another worker takes over what a dead one had.
     """
+    from ..supervised import life
     from .foreground import Signals, work
     from .opening import looking, plugins_of, project_of, working
     from .resume import live_runs
@@ -88,8 +93,14 @@ def worker(
         plugins = plugins_of(ctx, project, *beside, *dict.fromkeys(file.absolute().parent for file in files))
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
     found = scheduled(files, plugins, named=bool(named)) if schedules or named else []
+
+    def hear(event: EventRow) -> None:
+        if event.kind == "step.leased":
+            life.took()
+        said.hear(event)
+
     with working(
-        ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers,
+        ctx, project, plugins=plugins, on_event=hear, worker_id=name, workers=workers,
         only_queues=words(queues), only_kinds=kinds_of(kinds, plugins),
         lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
     ) as runtime:  # fmt: skip
@@ -106,7 +117,7 @@ def worker(
             def stop() -> bool:
                 return signals.asked > 0
 
-            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles)
+            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles, kill_grace=AFTER_GRACE)
             said.say(f"worker {runtime.worker.name} has stopped")
             return 0
 

@@ -25,6 +25,7 @@ from .children import renew, spawn
 from .decisions import (
     Admitted,
     Expanded,
+    Lost,
     Opened,
     PassedBy,
     Rendered,
@@ -88,7 +89,7 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         if row is not None:
             work.event(row.run, "step.refused", row.path, {"worker": worker, "epoch": epoch})
         return False
-    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered):
+    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered | Lost):
         stop_decision(work, row)
         return True
     match outcome:
@@ -100,6 +101,8 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
             wait(work, row, outcome)
         case Timed():
             wait(work, row, outcome.outcome, outcome.deadline)
+        case Lost():
+            expire(work, row, outcome.error)
         case Sent():
             succeed(work, row, outcome.outcome, outcome)
         case Spawned():
@@ -292,10 +295,13 @@ def wake(work: Work, row: StepRow) -> None:
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
 
 
-def expire(work: Work, row: StepRow) -> None:
-    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses."""
-    payload = {"worker": row.worker, "epoch": row.epoch}
-    after = lifecycle.lost(row, now=work.now)
+def expire(work: Work, row: StepRow, error: Error | None = None) -> None:
+    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses.
+
+    ``error`` is why, where somebody lived to tell.
+    """
+    payload = {"worker": row.worker, "epoch": row.epoch, **({} if error is None else {"message": error.message})}
+    after = lifecycle.lost(row, now=work.now, error=error)
     work.event(row.run, "step.lost", row.path, {**payload, "lost": after.lost})
     if is_over(after):
         end(work, after)

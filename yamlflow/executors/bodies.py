@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import IO, Protocol
 
-from ..errors import Permanent
+from ..errors import Permanent, shortened
 from ..outcome import Json
 from .formats import refuse_constant
 
@@ -57,11 +57,11 @@ def decoder_for(encoding: str) -> Decoder:
         case "deflate":
             return Inflate(zlib.MAX_WBITS)
         case other:
-            raise Permanent("bad_result", f"the body is encoded as {other[:60]!r}, which was not asked for")
+            raise Permanent("bad_result", f"the body is encoded as {shortened(other, 60)!r}, which was not asked for")
 
 
-async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into: IO[bytes], *, cut: bool) -> None:
-    """Write a decoded body to a stream. Past ``limit`` bytes it is ``cut``, or fails with ``bad_result``."""
+async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into: IO[bytes], *, cut: bool) -> bool:
+    """Write a decoded body to a stream. Past ``limit`` bytes it is ``cut``, or fails with ``bad_result``; whether it was."""
     decoder, size = decoder_for(encoding), 0
     async for piece in pieces:
         plain = decoder.feed(piece, limit + 1 - size)
@@ -69,9 +69,10 @@ async def receive(pieces: AsyncIterator[bytes], encoding: str, limit: int, into:
         if size > limit:
             if cut:
                 into.write(plain[: limit - size])
-                return
+                return True
             raise Permanent("bad_result", f"the body has more than {limit:,} bytes; allow more with `max_size`")
         into.write(plain)
+    return False
 
 
 def text_of(content: bytes, content_type: str, charset: str | None) -> str:

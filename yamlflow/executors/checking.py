@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..duration import InvalidDuration, parse_duration
-from ..errors import Pointer, did_you_mean
+from ..errors import Pointer, did_you_mean, shortened
 from ..inputs import type_words
 from ..outcome import Json
 
@@ -107,7 +107,7 @@ def shown(value: Json) -> str:
         return "a mapping" if isinstance(value, dict) else "a list"
     if isinstance(value, str):
         return f'the text "{value[:40]}{"…" if len(value) > 40 else ""}"'
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)[:40]
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shortened(str(value), 40)
 
 
 def _same(one: Json, other: Json) -> bool:
@@ -230,4 +230,4 @@ def _library_findings(schema: Mapping[str, Json] | bool, value: Json) -> Iterato
 
     validator = jsonschema.Draft202012Validator(schema)
     for error in validator.iter_errors(value):
-        yield tuple(error.absolute_path), error.message[:500]
+        yield tuple(error.absolute_path), shortened(error.message, 500)

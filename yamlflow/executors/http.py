@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..clock import SECOND
 from ..context import StepContext
 from ..duration import parse_duration
-from ..errors import Permanent, Retryable, StepFault, UserError
+from ..errors import Permanent, Retryable, StepFault, UserError, shortened
 from ..outcome import Json
 from ..values import to_text
 from . import executor
@@ -145,7 +145,7 @@ def request_of(given: Mapping[str, Json]) -> dict[str, Any]:
     if len(bodies) > 1:
         raise Permanent("bad_input", f"with: only one of {', '.join(bodies)} can be the body")
     if not re.match(r"https?://", given["url"], re.IGNORECASE):
-        raise Permanent("bad_input", f"with.url: {given['url'][:200]!r} is no http or https URL")
+        raise Permanent("bad_input", f"with.url: {shortened(given['url'], 200)!r} is no http or https URL")
     headers = {header_name(name): header_text(value) for name, value in (given.get("headers") or {}).items()}
     bearer = (given.get("auth") or {}).get("bearer")
     if bearer is not None:
@@ -170,14 +170,16 @@ def judged(request: httpx.Request) -> httpx.Request:
     """A request whose address can be connected to."""
     port = request.url.port
     if not request.url.host or (port is not None and not 0 < port < 65536):
-        raise Permanent("bad_input", f"with.url: {str(request.url)[:200]!r} has no host, or no port there can be")
+        raise Permanent(
+            "bad_input", f"with.url: {shortened(str(request.url), 200)!r} has no host, or no port there can be"
+        )
     return request
 
 
 def header_name(name: str) -> str:
     """A header's name, which is a token (RFC 9110)."""
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise Permanent("bad_input", f"with.headers: {name[:100]!r} is no name for a header")
+        raise Permanent("bad_input", f"with.headers: {shortened(name, 100)!r} is no name for a header")
     return name
 
 
@@ -256,11 +258,14 @@ async def failure_of(response: httpx.Response, step: StepContext) -> StepFault:
     status, limit = response.status_code, step.ports.limits.tail
     kept = io.BytesIO()
     encoding = response.headers.get("content-encoding", "")
+    cut = False
     try:
-        await receive(response.aiter_raw(), encoding, limit, kept, cut=True)
+        cut = await receive(response.aiter_raw(), encoding, limit, kept, cut=True)
     except Permanent as unreadable:
         kept = io.BytesIO(f"({unreadable.message})".encode())
     text = kept.getvalue().decode(known_charset(response.charset_encoding), "replace")
+    if cut:
+        text = text.rstrip("\ufffd") + "…"
     details = {**head_of(response, step), "body": text}
     details["json"] = json_of(text, response.headers.get("content-type", ""))
     message = f"{step.input.get('method') or response.request.method} {details['url']} answered {status}"

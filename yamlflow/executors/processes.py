@@ -51,6 +51,30 @@ class Ended:
     #: Bytes written in all.
     stdout_size: int
     stderr: bytes
+    stderr_size: int
+    #: The system says that it killed something for want of memory meanwhile.
+    out_of_memory: bool = False
+
+    @property
+    def how(self) -> str:
+        """A clause for people."""
+        if self.exit_code == 128 + signal.SIGKILL:
+            words = "the system ran out of memory" if self.out_of_memory else "often the system ran out of memory"
+            return f"killed with SIGKILL (exit status 137); {words}"
+        if self.signal is not None:
+            return f"ended by {signal_name(self.signal)}"
+        hint = {126: " (it may not be executed)", 127: " (command not found)"}.get(self.exit_code, "")
+        return f"exit status {self.exit_code}{hint}"
+
+
+def signal_name(number: int | None) -> str | None:
+    """``SIGTERM`` for 15."""
+    if number is None:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Tail:
@@ -141,8 +165,11 @@ async def run(
     cwd: Path,
     stdin: bytes | None = None,
     keep_stdout: int | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run a command to its end; ``keep_stdout`` bytes of its stdout are kept (the step's tail limit by default).
+
+    It inherits the descriptors ``pass_fds``.
 
     Raises ``Permanent`` (``bad_input``) for a command, environment or folder the system cannot take, ``Retryable``
     (``spawn_failed``) where it lacks processes, memory or descriptors.
@@ -153,7 +180,8 @@ async def run(
     tail = step.ports.limits.tail
     # Not the step's name: another run of the same name, of another project, may be on this machine.
     mark = os.urandom(12).hex()
-    process = _start(command, {**env, **step.ports.guard.env, MARK: mark}, cwd, stdin)
+    killed = kills()
+    process = _start(command, {**env, **step.ports.guard.env, MARK: mark}, cwd, stdin, pass_fds)
     step.ports.guard.track(process.pid)
     try:
         assert process.stdout is not None
@@ -162,7 +190,7 @@ async def run(
             Output(process.stdout, "stdout", step, tail if keep_stdout is None else keep_stdout, loop) as out,
             Output(process.stderr, "stderr", step, tail, loop) as err,
         ):
-            await _until_dead(process, mark, step.kill_grace, (out, err))
+            await _until_dead(process, mark, step, (out, err))
     finally:
         if process.poll() is None:
             # Only where the system refused us what it takes to watch a process.
@@ -175,10 +203,14 @@ async def run(
         stdout=out.tail.content(),
         stdout_size=out.tail.size,
         stderr=err.tail.content(),
+        stderr_size=err.tail.size,
+        out_of_memory=code == -signal.SIGKILL and kills() > killed,
     )
 
 
-async def _until_dead(process: subprocess.Popen[bytes], mark: str, grace: float, outputs: Sequence[Output]) -> None:
+async def _until_dead(
+    process: subprocess.Popen[bytes], mark: str, step: StepContext, outputs: Sequence[Output]
+) -> None:
     """Wait for the first process to end; then, or when canceled, end the whole group and read what is left."""
     import asyncio
 
@@ -187,7 +219,7 @@ async def _until_dead(process: subprocess.Popen[bytes], mark: str, grace: float,
         try:
             await asyncio.shield(exited)
         except asyncio.CancelledError:
-            ending = loop.create_task(_end(process, mark, grace, exited))
+            ending = loop.create_task(_end(process, mark, step.kill_grace, exited))
             while not ending.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
@@ -254,7 +286,9 @@ def _watched(process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) 
         os.close(fd)
 
 
-def _start(command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: bytes | None) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: bytes | None, pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
     import subprocess
     import tempfile
 
@@ -275,6 +309,7 @@ def _start(command: Sequence[str], env: Mapping[str, str], cwd: Path, stdin: byt
                 env=env,
                 start_new_session=True,
                 bufsize=0,
+                pass_fds=pass_fds,
             )
     except OSError as wrong:
         raise _refusal(wrong, command) from wrong
@@ -335,6 +370,17 @@ def strays(mark: str, group: int) -> list[int]:
         return []
     carried = f"{MARK}={mark}".encode()
     return [pid for pid in _processes() if _carries(pid, carried) and _group_of(pid) not in (group, None)]
+
+
+def kills() -> int:
+    """How often the system has killed a process for want of memory since it started, in whatever cgroup; 0 where it
+    does not say."""
+    try:
+        with open("/proc/vmstat", "rb") as stream:
+            _, found, rest = stream.read().partition(b"oom_kill ")
+    except OSError:
+        return 0
+    return int(rest.split(None, 1)[0]) if found else 0
 
 
 def _processes() -> Iterator[int]:

@@ -42,7 +42,7 @@ SCHEMA: Json = {
         "in_process": {
             "type": "boolean",
             "default": False,
-            "description": "In a thread of the worker: starts at once, but cannot be stopped.",
+            "description": "In a thread of the worker, until that dies with it: starts at once, but cannot be stopped.",
         },
     },
     "oneOf": [{"required": ["call"]}, {"required": ["code"]}],
@@ -58,7 +58,8 @@ async def python(step: StepContext) -> Json | Failed:
     given = step.input
     if "code" in given and not isinstance(given["args"], dict):
         raise Permanent("bad_input", "with.args: `code` takes its variables by name, a mapping")
-    return await in_thread(step) if given["in_process"] else await in_child(step)
+    # A step that was lost with its worker may be what killed it.
+    return await in_thread(step) if given["in_process"] and not step.lease.lost else await in_child(step)
 
 
 async def in_child(step: StepContext) -> Json | Failed:

@@ -6,18 +6,18 @@ import json
 import os
 import re
 import shutil
-import signal
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..artifacts import keep_folder, open_regular
 from ..context import StepContext
-from ..errors import Permanent, Retryable
+from ..errors import Permanent, Retryable, shortened
 from ..outcome import Json
+from ..private import make_folder
 from ..values import to_text
 from . import executor
-from .processes import Ended, run
+from .processes import Ended, run, signal_name
 
 #: ``shell:`` → the command that reads ``run:`` text.
 SHELLS: Mapping[str, tuple[str, ...]] = {
@@ -63,8 +63,8 @@ async def shell(step: StepContext) -> Json:
     """Run a command, as text for a shell or as a list without one.
 
     The result is what `$YAMLFLOW_OUTPUT` says if it was written, else stdout as `parse` says, else
-    `{exit_code, stdout, stderr}` with the end of each. Files in `$YAMLFLOW_ARTIFACTS` become artifacts. An exit status
-    other than 0 fails with `exit_status`.
+    `{exit_code, stdout, stderr}` with the end of each, after `…` where it was longer. Files in `$YAMLFLOW_ARTIFACTS`
+    become artifacts. An exit status other than 0 fails with `exit_status`.
     """
     step.secret_remedy = SECRET_REMEDY
     cwd = step.work_in(step.input.get("cwd"))
@@ -93,7 +93,7 @@ class Places:
     def __init__(self, step: StepContext) -> None:
         self._folder = step.dir / f".step-{os.urandom(8).hex()}"
         self.artifacts = self._folder / "artifacts"
-        self.artifacts.mkdir(parents=True)
+        make_folder(self.artifacts)
         self._made = identity(self.artifacts)
         self._output = self._folder / "output"
         self._output.touch()
@@ -165,7 +165,9 @@ def output_of(text: str) -> Json:
             continue
         match = ASSIGNMENT.fullmatch(line)
         if match is None:
-            raise Permanent("bad_result", f"$YAMLFLOW_OUTPUT line {number}: expected name=value, got {line[:80]!r}")
+            raise Permanent(
+                "bad_result", f"$YAMLFLOW_OUTPUT line {number}: expected name=value, got {shortened(line, 80)!r}"
+            )
         result[match[1]] = match[2]
     return result
 
@@ -189,36 +191,24 @@ def stdin_of(value: Json) -> bytes | None:
 
 def failure_of(ended: Ended, step: StepContext) -> Retryable:
     """The error of a command that did not exit with 0."""
-    tail = text_of(ended.stderr)
+    tail = tail_of(ended.stderr, ended.stderr_size)
     details = {"exit_code": ended.exit_code, "signal": signal_name(ended.signal), "stderr": tail, "stdout": None}
-    details["stdout"] = text_of(ended.stdout[-step.ports.limits.tail :])
-    last = tail.strip().rpartition("\n")[2][:300]
-    return Retryable("exit_status", f"{how_it_ended(ended)}{': ' + last if last else ''}", details=details)
-
-
-def how_it_ended(ended: Ended) -> str:
-    """A clause for people."""
-    if ended.exit_code == 128 + signal.SIGKILL:
-        return "killed with SIGKILL (exit status 137); often the system ran out of memory"
-    if ended.signal is not None:
-        return f"ended by {signal_name(ended.signal)}"
-    hint = {126: " (it may not be executed)", 127: " (command not found)"}.get(ended.exit_code, "")
-    return f"exit status {ended.exit_code}{hint}"
-
-
-def signal_name(number: int | None) -> str | None:
-    """``SIGTERM`` for 15."""
-    if number is None:
-        return None
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    details["stdout"] = tail_of(ended.stdout[-step.ports.limits.tail :], ended.stdout_size)
+    last = tail.strip().rpartition("\n")[2]
+    return Retryable("exit_status", f"{ended.how}{': ' + shortened(last, 300) if last else ''}", details=details)
 
 
 def text_of(content: bytes) -> str:
     """Bytes for people: what is no UTF-8 is replaced."""
     return content.decode("utf-8", "replace")
+
+
+def tail_of(content: bytes, size: int) -> str:
+    """The end of a stream of so many bytes; ``…`` in place of what came before, as a secret may have been cut there."""
+    if size <= len(content):
+        return text_of(content)
+    # Not from the middle of a character, which would hide the piece of a secret behind it.
+    return "…" + text_of(re.sub(rb"\A[\x80-\xbf]{1,3}", b"", content))
 
 
 def result_of(ended: Ended, parse: str | None, step: StepContext) -> Json:
@@ -227,8 +217,8 @@ def result_of(ended: Ended, parse: str | None, step: StepContext) -> Json:
     stdout counts as the result (a secret in it fails the step); stderr is the log's end, masked like the log.
     """
     if parse is None:
-        masked = step.ports.masking.mask(text_of(ended.stderr))
-        return {"exit_code": 0, "stdout": text_of(ended.stdout), "stderr": masked}
+        masked = step.ports.masking.mask(tail_of(ended.stderr, ended.stderr_size))
+        return {"exit_code": 0, "stdout": tail_of(ended.stdout, ended.stdout_size), "stderr": masked}
     limit = step.ports.limits.result
     if ended.stdout_size > limit:
         message = f"{ended.stdout_size:,} bytes of stdout, at most {limit:,} are kept; write an artifact"
@@ -241,4 +231,6 @@ def result_of(ended: Ended, parse: str | None, step: StepContext) -> Json:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as wrong:
-        raise Retryable("bad_result", f"stdout is no JSON: {wrong}", details={"stdout": text[:2000]}) from None
+        raise Retryable(
+            "bad_result", f"stdout is no JSON: {wrong}", details={"stdout": shortened(text, 2000)}
+        ) from None

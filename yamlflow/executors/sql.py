@@ -83,7 +83,7 @@ WRITES = (
 STEPS = 20_000
 
 
-@executor("sql", schema=SCHEMA, mode="thread", code=["sql"], origin="built in")
+@executor("sql", schema=SCHEMA, mode="thread", code=["sql", "sql.*", "sql.*.sql"], origin="built in")
 def sql(step: StepContext) -> Json:
     """Execute statements with bound parameters; the result is the rows of the last one that gives any, as mappings.
 

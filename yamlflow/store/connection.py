@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
+from ..private import make_database, make_folder
 from .schema import APPLICATION_ID, VERSION, migrate
 
 #: Milliseconds to wait for another process's transaction.
@@ -51,6 +52,8 @@ def explained(url: str) -> Iterator[None]:
 
 def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
     """A connection to a file or ``:memory:``, with the store's settings and an up-to-date schema."""
+    if path != ":memory:":
+        make_database(path)
     with explained(url):
         connection = sqlite3.connect(path, check_same_thread=False, cached_statements=256)
         try:
@@ -107,7 +110,7 @@ def path_of(url: str) -> str:
         raise StoreUnavailable(f"{url}: write sqlite:///folder/file.db, with three slashes (four for an absolute path)")
     folder = Path(path).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as wrong:
         told = f"the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}"
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
