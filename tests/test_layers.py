@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client results",),
     ("runtime",),
     ("views",),
+    ("doctor",),
     ("testing",),
     ("cli", "pytest_plugin"),
     ("__main__",),

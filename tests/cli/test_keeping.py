@@ -145,6 +145,6 @@ def test_doctor_tells_of_broken_plugins_and_unfinished_runs(cli: Cli, write: Wri
     cli("start", "hello.yaml", "--run-id", "left")
     findings = cli("doctor", "--json")
     assert findings.status == 0
-    assert any("left has not ended" in one["message"] for one in findings.json)
+    assert any("left/greet: no worker is running" in one["message"] for one in findings.json)
     write("plugins/bad.py", "1 / 0\n")
     assert cli("doctor").status == 2

@@ -58,7 +58,9 @@ def wal(visit: Visit) -> Iterator[Finding]:
         return
     readers = holders(path)
     who = f"; open in {several(readers)}" if readers else ""
-    message = f"{path.name} has {megabytes(size)}: it cannot be reset while somebody reads an older state of the store{who}"
+    message = (
+        f"{path.name} has {megabytes(size)}: it cannot be reset while somebody reads an older state of the store{who}"
+    )
     remedy = "end what reads it (a shell in sqlite3, a backup that hangs); it is reset by the next commit"
     yield Finding(level="warning", about="wal", message=message, remedy=remedy)
 
@@ -79,7 +81,9 @@ def holders(path: Path) -> list[str]:
                 for seen in (os.stat(f"/proc/{pid}/fd/{each}") for each in handles)
             )
             if same:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                words = (
+                    Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                )
                 found.append(f"process {pid} ({words[:60]})")
         except OSError:
             continue
@@ -91,7 +95,8 @@ def size(connection: sqlite3.Connection, visit: Visit) -> Iterator[Finding]:
     free = one(connection, "pragma freelist_count") * one(connection, "pragma page_size")
     if free > MUCH_FREE:
         message = f"{megabytes(free)} of {megabytes(visit.file.stat().st_size)} are free pages, left by runs that were removed"
-        yield Finding(level="hint", about="store", message=message, remedy=f"{visit.command('db vacuum')}, with no worker running")
+        remedy = f"{visit.command('db vacuum')}, with no worker running"
+        yield Finding(level="hint", about="store", message=message, remedy=remedy)
     if one(connection, "select count(*) from (select 1 from runs limit 10000)") >= MANY:
         rows = connection.execute(FOREVER, (MANY,)).fetchall()
         for package, count in rows:

@@ -46,7 +46,9 @@ def disk(visit: Visit) -> Iterator[Finding]:
     kind = file_system(folder)
     if kind in REMOTE:
         message = f"{folder} is on {kind}: SQLite's locks do not hold there"
-        yield Finding(level="error", about="disk", message=message, remedy="put the store on a local disk: --store FILE")
+        yield Finding(
+            level="error", about="disk", message=message, remedy="put the store on a local disk: --store FILE"
+        )
     else:
         yield Finding(level="ok", about="disk", message=f"{folder} is on {kind or 'an unknown file system'}")
     file = visit.file.absolute()
@@ -65,7 +67,9 @@ def room(folder: Path) -> Iterator[Finding]:
     inodes = os.statvfs(folder)
     if inodes.f_files and inodes.f_favail < LEAST_INODES:
         message = f"only {inodes.f_favail} more files can be made below {folder}: it has few free inodes"
-        yield Finding(level="warning", about="disk", message=message, remedy="`yamlflow prune --older-than 7d` removes files")
+        yield Finding(
+            level="warning", about="disk", message=message, remedy="`yamlflow prune --older-than 7d` removes files"
+        )
 
 
 def file_system(folder: Path) -> str:
@@ -84,9 +88,13 @@ def file_system(folder: Path) -> str:
 
 def permissions(visit: Visit, plugin_folders: Iterable[Path]) -> Iterator[Finding]:
     """Who else may read what runs were given, and who else may change the code that they execute."""
-    if open_to(visit.file, stat.S_IRGRP | stat.S_IROTH) and open_to(visit.file.absolute().parent, stat.S_IXGRP | stat.S_IXOTH):
+    if open_to(visit.file, stat.S_IRGRP | stat.S_IROTH) and open_to(
+        visit.file.absolute().parent, stat.S_IXGRP | stat.S_IXOTH
+    ):
         message = f"other users of this machine may read {visit.file}: inputs and results of all runs"
-        yield Finding(level="warning", about="files", message=message, remedy=f"chmod -R go-rwx {visit.file.absolute().parent}")
+        yield Finding(
+            level="warning", about="files", message=message, remedy=f"chmod -R go-rwx {visit.file.absolute().parent}"
+        )
     for folder in plugin_folders:
         loose = [path for path in (folder, *sorted(folder.glob("*.py"))) if open_to(path, stat.S_IWGRP | stat.S_IWOTH)]
         for path in loose[:1]:
