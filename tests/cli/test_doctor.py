@@ -30,7 +30,7 @@ def found(cli: Cli, *args: str) -> list[tuple[str, str, str, str]]:
     text = cli("doctor", *args).out
     for one in told.json:
         # Times that are left are told to the second.
-        assert one["message"].partition("(in ")[0] in text
+        assert one["message"].partition("(in ")[0].partition("clock says")[0] in text
         assert one["remedy"] in text
     return [tuple(one.values()) for one in told.json if one["level"] != "ok" and one["about"] != "sqlite"]
 
@@ -103,14 +103,14 @@ def test_a_kind_that_nobody_has(cli: Cli, write: Write) -> None:
     write(
         "plugins/shout.py", "from yamlflow import executor\n@executor('shout/it')\ndef it() -> str:\n    return 'A'\n"
     )
-    start(cli, write, "{a: {kind: shout/it}}", head="kinds: {requires: [shouting>=2]}")
+    start(cli, write, "{a: {kind: shout/it}}", head="kinds: {requires: [shout]}")
     Path("plugins/shout.py").unlink()
     with alive():
         troubles = {about: (message, remedy) for _, about, message, remedy in found(cli)}
     assert troubles["runs"][0] == 'r/a: no worker knows kind "shout/it"'
     assert "plugins/ (as shout.py?)" in troubles["runs"][1]
     assert troubles["kinds"][0] == "r need the kind shout/it, which nobody has"
-    assert "its package requires shouting>=2" in troubles["kinds"][1]
+    assert "its package requires shout" in troubles["kinds"][1]
 
 
 def test_what_is_paused_says_how_it_goes_on(cli: Cli, write: Write) -> None:
@@ -189,11 +189,13 @@ def test_a_lock_whose_holder_is_dead(cli: Cli, write: Write, process: Callable[.
     start(cli, write, steps)
     worker = process("worker")
     wait_until(lambda: sqlite3.connect(STORE).execute("select count(*) from lock_waits").fetchone()[0])
+    pid = worker_pid()
+    os.kill(pid, signal.SIGKILL)
     worker.kill()
-    worker.wait()
+    worker.communicate()
     troubles = found(cli)
     assert any('waits for lock "l", held by a, whose worker is dead' in one[2] for one in troubles), troubles
-    assert any(f"(process {worker.pid}) died and holds 1 step" in one[2] and one[3] == "`yamlflow resume` takes them over"
+    assert any(f"(process {pid}) died and holds 1 step" in one[2] and one[3] == "`yamlflow resume` takes them over"
                for one in troubles), troubles  # fmt: skip
 
 
@@ -227,22 +229,29 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def worker_pid() -> int:
+    """The process that takes leases; the one that was started looks after it."""
+    with closing(sqlite3.connect(STORE)) as store:
+        return int(store.execute("select pid from workers where status = 'running'").fetchone()[0])
+
+
 def test_a_worker_that_was_stopped(cli: Cli, write: Write, process: Callable[..., subprocess.Popen[str]]) -> None:
     start(cli, write, "{a: {run: sleep 100}}")
     worker = process("worker")
     try:
         wait_until(lambda: sqlite3.connect(STORE).execute("select 1 from steps where status = 'running'").fetchone())
-        worker.send_signal(signal.SIGSTOP)
+        pid = worker_pid()
+        os.kill(pid, signal.SIGSTOP)
         assert found(cli) == []
         change("update workers set seen_at = seen_at - 600000")
         ((_, about, message, remedy),) = found(cli)
         assert about == "workers"
         assert "is stopped, for 10m" in message
         assert "1 of its steps" in message
-        assert remedy == f"kill -CONT {worker.pid}, or kill -KILL {worker.pid}"
+        assert remedy == f"kill -CONT {pid}, or kill -KILL {pid}"
     finally:
-        worker.send_signal(signal.SIGCONT)
-        worker.terminate()
+        os.kill(worker_pid(), signal.SIGKILL)
+        worker.kill()
         worker.communicate(timeout=60)
 
 
@@ -284,8 +293,10 @@ def test_a_process_that_outlived_its_worker_and_the_guard(cli: Cli, write: Write
     cli("worker", "--max-cycles", 3)
     env = {**os.environ, "YAMLFLOW_WORKER": "abc", "YAMLFLOW_RUN_ID": "r"}
     # A daemon: whoever started it is gone, and it has a session of its own.
-    text = "import subprocess; print(subprocess.Popen(['sleep', '500'], start_new_session=True).pid)"
-    pid = int(subprocess.run([sys.executable, "-c", text], env=env, capture_output=True, text=True, check=True).stdout)
+    text = "import subprocess; print(subprocess.Popen(['sleep', '500'], stdout=2, start_new_session=True).pid)"
+    pid = int(
+        subprocess.run([sys.executable, "-c", text], env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
+    )
     try:
         mine = [one for one in found(cli) if f"process {pid} " in one[2]]
         message = f"process {pid} (sleep 500) of run r goes on although its worker is no more"
@@ -360,8 +371,9 @@ def test_others_may_read_or_change_what_they_should_not(cli: Cli, write: Write, 
     Path(STORE).chmod(0o644)
     Path(STORE).parent.chmod(0o755)
     plugin.chmod(0o666)
-    assert {(one[1], one[3].split()[0:2][1]) for one in found(cli)} == {("files", "-R"), ("plugins", "-R")}
-    assert any("chmod -R go-w" in one[3] for one in found(cli))
+    told = found(cli)
+    assert any(one[1] == "files" and "chmod -R go-rwx" in one[3] for one in told)
+    assert any(one[1] == "plugins" and "chmod -R go-w" in one[3] for one in told)
 
 
 def test_what_is_left_in_the_folder_of_runs_that_are_not_there(cli: Cli, write: Write) -> None:

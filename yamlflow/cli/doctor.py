@@ -87,7 +87,7 @@ def of_all(ctx: click.Context, project: Project) -> Iterator[Finding]:
     found, troubles = loaded_plugins(ctx, project)
     yield from troubles
     yield from of_store(ctx, project, visit, found)
-    yield from orphans()
+    yield from orphans(visit)
 
 
 def of_store(ctx: click.Context, project: Project, visit: Visit, plugins: Plugins | None) -> Iterator[Finding]:

@@ -87,11 +87,15 @@ def process_state(pid: int) -> str:
 # -- processes -----------------------------------------------------------------------------------------------------
 
 
-def orphans() -> Iterator[Finding]:
-    """Processes that a worker started, and neither it nor its guard is there any more to end them."""
+def orphans(visit: Visit) -> Iterator[Finding]:
+    """Processes that a worker started here, and neither it nor its guard is there any more to end them."""
     environments = dict(environments_of_processes())
     guarded = marks_of_guards()
-    left = [pid for pid, env in environments.items() if MARK in env and env[MARK] not in guarded and is_orphan(pid)]
+    left = [
+        pid
+        for pid, env in environments.items()
+        if MARK in env and env[MARK] not in guarded and is_here(pid, env, visit.home) and is_orphan(pid)
+    ]
     for pid in left[:5]:
         env = environments[pid]
         run = f" of run {env['YAMLFLOW_RUN_ID']}" if env.get("YAMLFLOW_RUN_ID") else ""
@@ -99,6 +103,15 @@ def orphans() -> Iterator[Finding]:
         yield Finding(level="warning", about="processes", message=message, remedy=f"kill -TERM {pid}")
     if len(left) > 5:
         yield Finding(level="warning", about="processes", message=f"{len(left) - 5} more such processes go on")
+
+
+def is_here(pid: int, env: Mapping[str, str], home: Path) -> bool:
+    """Whether a process belongs to a run of this store, by the run's folder, or by where it stands."""
+    try:
+        places = [env.get("YAMLFLOW_DIR", ""), os.readlink(f"/proc/{pid}/cwd")]
+    except OSError:
+        return False
+    return any(place and Path(place).is_relative_to(home.parent) for place in places)
 
 
 def environments_of_processes() -> Iterator[tuple[int, Mapping[str, str]]]:
