@@ -9,6 +9,7 @@ from pathlib import Path
 from .artifacts import FileArtifacts
 from .errors import Permanent, StoreCorrupt
 from .store.connection import connect_to_read, explained
+from .store.damage import damage_in
 from .store.rules import RESTORE, Broken, broken
 from .store.schema import VERSION
 
@@ -35,7 +36,13 @@ def faults_in(connection: sqlite3.Connection) -> list[Broken]:
         ]
         # The rules speak of columns that an older store has not.
         older = connection.execute("pragma user_version").fetchone()[0] < VERSION
-        return found if older else [*found, *broken(connection)]
+        if older:
+            return found
+        told = [
+            Broken(name="rows that yamlflow did not write", count=1, examples=(text,), remedy=RESTORE)
+            for text in damage_in(connection)
+        ]
+        return [*found, *told, *broken(connection)]
     except sqlite3.DatabaseError as wrong:
         if "malformed" not in str(wrong) and "not a database" not in str(wrong):
             raise

@@ -32,6 +32,12 @@ from typing import Any
 Pointer = tuple[str | int, ...]
 
 
+#: Characters of one message. What somebody wrote is quoted in messages, and may be of any length.
+LONGEST = 4_000
+#: Characters of a problem's message or remedy, and of its place in the document.
+CLAUSE, PLACE = 1_500, 300
+
+
 def dotted(pointer: Pointer) -> str:
     """A pointer as people write it: ``steps.fetch.needs[0]``; the root is the empty text."""
     text = ""
@@ -79,14 +85,17 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
-        words = [part for part in (place, dotted(self.pointer), self.message) if part]
-        text = ": ".join(words)
+        at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
+        text = ": ".join(part for part in (place, at, message) if part)
         kind = "warning: " if self.warning else ""
-        return f"{kind}{text}. {self.remedy}" if self.remedy else f"{kind}{text}"
+        return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 
 
 class YamlflowError(Exception):
     """The root of all errors that yamlflow raises on purpose."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), LONGEST)
 
 
 class UserError(YamlflowError):
@@ -98,7 +107,10 @@ class InvalidPackage(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class InvalidInput(UserError):
@@ -106,7 +118,10 @@ class InvalidInput(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class UnknownName(UserError):

@@ -80,7 +80,10 @@ class Guard:
         """With a session of its own it hears no Ctrl-C of the terminal's; it holds no descriptor but the pipe."""
         import subprocess
 
-        theirs, ours = os.pipe()
+        try:
+            theirs, ours = os.pipe()
+        except OSError:
+            return
         # Inherited, so that no signal ends the guard before it can say that it hears none.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
         try:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidInput, Pointer, Problem, did_you_mean
+from .judging import Unjudgeable, errors_of
 from .outcome import Json
 
 
@@ -58,17 +59,17 @@ def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Pro
     """Everything that is wrong with a value."""
     if fits_simply(schema, value):
         return []
-    # Imported here: it takes long to load, and most values are plain.
-    from jsonschema import Draft202012Validator
-
-    validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    try:
+        errors = errors_of(schema, value, formats=True)
+    except Unjudgeable as wrong:
+        return [Problem(message=str(wrong), pointer=pointer, remedy=given_text(value))]
     return [
         Problem(
-            message=shortened(message_of(error.validator, error.validator_value, error.instance, error.message)),
+            message=shortened(message_of(str(error.validator), error.validator_value, error.instance, error.message)),
             pointer=(*pointer, *error.absolute_path),
             remedy=given_text(error.instance),
         )
-        for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+        for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path)))
     ]
 
 
@@ -129,7 +130,17 @@ def fits_simply(schema: Mapping[str, Json], value: Json) -> bool:
 
 def given_text(value: Json) -> str:
     """What was given, for a message."""
-    return f"Given: {shortened(json.dumps(value, ensure_ascii=False))}."
+    return f"Given: {shortened(beginning_of(value))}."
+
+
+def beginning_of(value: Json) -> str:
+    """The beginning of a value's JSON text; no more of a large value is written out."""
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value[:300] if isinstance(value, str) else value):
+        text += piece
+        if len(text) > 300:
+            break
+    return text
 
 
 def shortened(text: str) -> str:
@@ -184,7 +195,11 @@ def from_json(text: str) -> Json:
     """A list or mapping that was typed. Raises ``Unreadable`` that says where it is broken."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError as wrong:
+    except RecursionError:
+        raise Unreadable("this JSON is nested too deep", f"Given: {shortened(text)}") from None
+    except ValueError as wrong:
+        if not isinstance(wrong, json.JSONDecodeError):
+            raise Unreadable("this JSON holds a number that is too long", f"Given: {shortened(text)}") from None
         place = f"line {wrong.lineno}, character {wrong.colno}" if "\n" in text else f"character {wrong.pos + 1}"
         message = f"this is broken JSON: {wrong.msg[:1].lower()}{wrong.msg[1:]}, at {place}"
         raise Unreadable(message, f"Given: {shortened(text)}") from None
@@ -197,6 +212,8 @@ def typed(schema: Any, text: str) -> Json:
         return text
     try:
         return json.loads(text)
+    except RecursionError:
+        raise Unreadable("this JSON is nested too deep", f"Given: {shortened(text)}") from None
     except ValueError:
         return text
 

@@ -173,6 +173,6 @@ def key_of(cursor: str | None) -> int | None:
     """The run after which a page begins. ``UserError`` for what no page has given."""
     if cursor is None:
         return None
-    if not cursor.isascii() or not cursor.isdigit():
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
         raise UserError(f"{cursor!r} is no cursor of a page")
     return int(cursor)

@@ -33,8 +33,6 @@ class FileLog:
         self._limit = limit
         self._file: IO[str] | None = None
         self._streams: dict[Stream, StreamMask] = {}
-        #: Over all of it: half a secret on stdout and half on stderr are one in the file.
-        self._whole: StreamMask | None = None
 
     def write(self, text: str, stream: Stream = "log") -> None:
         """Add text as it came; what passes the bound is dropped, and a note says so once."""
@@ -43,16 +41,12 @@ class FileLog:
         mask = self._streams.get(stream)
         if mask is None:
             mask = self._streams[stream] = self._masking.stream()
-        if self._whole is None:
-            self._whole = self._masking.stream()
-        self._append(self._whole.feed(mask.feed(text)))
+        self._append(mask.feed(text))
 
     def close(self) -> None:
         """Write what was held back."""
-        if self._whole is not None:
-            for stream in self._streams.values():
-                self._append(self._whole.feed(stream.flush()))
-            self._append(self._whole.flush())
+        for stream in self._streams.values():
+            self._append(stream.flush())
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -68,7 +62,7 @@ class FileLog:
             self._file = os.fdopen(fd, "a", encoding="utf-8", errors="replace", buffering=1)
         room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
         if self._left < 0:
-            self._file.write(text[:room])
+            self._file.write(text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore"))
             self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
         else:
             self._file.write(text)

@@ -328,8 +328,8 @@ class Ports:
     guard: ProcessGuard = field(default_factory=NoGuard)
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = Limits()
-    #: The widest that steps may reach: ``public`` denies loopback and private addresses to all of them.
-    addresses: Literal["default", "public"] = "default"
+    #: Which addresses steps may reach, as the setting ``http_addresses`` says it; see ``addresses.reach``.
+    addresses: str = "default"
     #: Renders a full template with the step's scope and these names above it.
     render_document: Callable[[str, Mapping[str, Json]], str] = plain_document
     #: Takes ``{done, total, message}`` while the step runs.

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .addresses import reach
 from .duration import parse_duration
 from .errors import StoreUnavailable, UnknownName, UserError, did_you_mean
 from .private import make_folder
@@ -36,7 +37,7 @@ FORMAT = re.compile(r"^yamlflow:", re.MULTILINE)
 class Setting:
     """One thing that a project may say of itself."""
 
-    #: ``text``, ``path``, ``folders``, ``count``, ``duration``, or the words that are allowed.
+    #: ``text``, ``path``, ``folders``, ``count``, ``duration``, ``addresses``, or the words that are allowed.
     form: str | tuple[str, ...]
     doc: str
     default: Any = None
@@ -58,6 +59,9 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         ),
         "synchronous": Setting(
             form=("full", "normal"), doc="whether a committed outcome survives power loss", default="full"
+        ),
+        "http_addresses": Setting(
+            form="addresses", doc="what `http` may reach: default or public, +NETWORK, -NETWORK", default="default"
         ),
         "log_level": Setting(
             form=("debug", "info", "warning", "error"), doc="how grave a diagnostic line must be", default="warning"
@@ -257,8 +261,25 @@ def read_duration(value: Any, folder: Path, place: str) -> int:
         raise UserError(f"{place}: {wrong}") from None
 
 
+def read_addresses(value: Any, folder: Path, place: str) -> str:
+    """Which addresses may be reached; a list is the same as commas."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    try:
+        reach(text)
+    except UserError as wrong:
+        raise UserError(f"{place}: {wrong}") from None
+    return text
+
+
 READERS: Mapping[str, Any] = MappingProxyType(
-    {"text": read_text, "path": read_path, "folders": read_folders, "count": read_count, "duration": read_duration}
+    {
+        "text": read_text,
+        "path": read_path,
+        "folders": read_folders,
+        "count": read_count,
+        "duration": read_duration,
+        "addresses": read_addresses,
+    }
 )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import document
+from .addresses import reach
 from .building import Package
 from .client import Client
 from .clock import Clock, WallClock
@@ -52,9 +53,10 @@ class Runtime(Client):
     declaration is for its own queue. ``only_queues`` and ``only_kinds`` make this one of several workers on the store
     that share the work. ``plugins`` are folders of plugin modules, ``home`` the folder for logs, artifacts and
     projections (beside the store's file unless said otherwise), ``serializers`` say how values of your own types are
-    stored, ``schedules`` are packages whose ``schedule`` this runtime acts on while it works. ``isolate`` gives calls of
-    plugins a process of their own: ``lost`` those of steps that were lost with their worker, ``plugins`` all. No signal
-    handler is installed, and logging is left alone.
+    stored, ``addresses`` which of them ``http`` may reach (``public,+10.0.0.0/8``), ``schedules`` are packages whose
+    ``schedule`` this runtime acts on while it works. ``isolate`` gives calls of plugins a process of their own: ``lost``
+    those of steps that were lost with their worker, ``plugins`` all. No signal handler is installed, and logging is left
+    alone.
 
     Any method may be called from any thread; ``run_workers`` by one at a time. Raises ``UserError`` for what cannot be,
     ``StoreError`` for a store that cannot be used.
@@ -80,6 +82,7 @@ class Runtime(Client):
         clock: Clock | None = None,
         secrets: Callable[[str], str | None] | None = None,
         limits: Limits = Limits(),
+        addresses: str = "default",
         on_event: Callable[[EventRow], None] | None = None,
         find: Finder | None = None,
         schedules: Sequence[str | Loaded] = (),
@@ -89,6 +92,7 @@ class Runtime(Client):
             raise UserError("max_workers must be at least 1")
         if poll_interval <= 0 or lease_duration <= 0:
             raise UserError("poll_interval and lease_duration must be more than 0 seconds")
+        reach(addresses)
         policies = Package("queues", steps=[{"kind": "noop"}], queues=queues).package.queues if queues else {}
         self.plugins = plugins if isinstance(plugins, Plugins) else load([Path(folder) for folder in plugins])
         super().__init__(
@@ -110,6 +114,7 @@ class Runtime(Client):
             store=self.store, plans=self.plans, plugins=self.plugins, expressions=self.expressions, clock=self.clock,
             artifacts=self.artifact_store, projections=self.projections, guard=self._guard, home=self.home,
             secret=secrets or self._secrets, plugin_dirs=tuple(self.plugins.folders), limits=limits, shelf=self.shelf,
+            addresses=addresses,
             serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
             isolate=isolate,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from . import scheduler
 from .ability import able, known_elsewhere, told
 from .calls import Call, Calls, Ended, cancel_token
 from .clock import SECOND, boot_id
-from .engine.commands import release, report, transact
+from .engine.commands import expire, release, report, transact
 from .engine.follow import settle
 from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
@@ -91,6 +91,9 @@ class Worker:
         self._seen_version = -1
         self._renewed = 0
         self._looked = 0
+        #: When this worker last had the store to itself, and from when on it judges the leases of others.
+        self._there = bench.clock.steady()
+        self._judging = self._there - settings.lease
         self._token_at: int | None = None
         self._more = False
         self._leasing = True
@@ -111,8 +114,19 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
-        self._say("running")
-        self._renewed = self.bench.clock.steady()
+        self._introduce()
+        self._renewed = self._there = self.bench.clock.steady()
+
+    def _introduce(self) -> None:
+        """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
+        workers would go on for ever.
+        """
+        with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+            for row in work.tx.leased(workers=[self.name]) if self._sign is not None else ():
+                if row.id not in self.calls.held:
+                    expire(work, work.step(row.id))
+            work.tx.put_worker(self._row("running"))
+            work.tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def close(self) -> None:
         """Say that this worker is gone, and let go of threads and locks."""
@@ -120,7 +134,8 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            self._say("stopped")
+            with self.bench.store.transaction() as tx:
+                tx.put_worker(self._row("stopped"))
         except StoreUnavailable:
             # The lock file says it too, as soon as it is free.
             pass
@@ -128,12 +143,6 @@ class Worker:
             self._sign.end()
             self._sign = None
         self.calls.close()
-
-    def _say(self, status: str) -> None:
-        with self.bench.store.transaction() as tx:
-            tx.put_worker(self._row(status))
-            if status == "running":
-                tx.forget_workers(self.bench.clock.now() - REMEMBERED)
 
     def _row(self, status: str) -> WorkerRow:
         lock = str(self._sign.path) if self._sign else None
@@ -198,7 +207,9 @@ class Worker:
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
                     self._hear(work, renewing, steady)
-                self._more = scheduler.tick(work, steady=steady, here=self._here if looking else None, thorough=looking)
+                self._more = scheduler.tick(
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
@@ -223,6 +234,17 @@ class Worker:
             if row.phase != "run" or not self._left_to_others(row):
                 self.calls.begin(row)
         return cycle
+
+    def _judges(self) -> bool:
+        """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
+        was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
+        slow judges in between.
+        """
+        here, lease = self.bench.clock.steady(), self.settings.lease
+        if here - self._there > lease // 2 and here - self._judging > lease:
+            self._judging = here + lease // 3
+        self._there = here
+        return here >= self._judging
 
     def _sweep(self) -> None:
         """Let runs go that need not be kept: in a thread, for their files may be many."""

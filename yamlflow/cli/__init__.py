@@ -24,9 +24,10 @@ from typing import Any
 import click
 
 from .. import supervised
-from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean
+from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
 from . import common
 from .common import Command, common_options, version_option
+from .neat import neat_streams
 
 SUCCEEDED, FAILED, WRONG, CANCELED, NO_STORE, FAULT, BROKEN_PIPE, INTERRUPTED = 0, 1, 2, 3, 4, 70, 141, 130
 
@@ -151,7 +152,13 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. Every error becomes one message on stderr here, and nowhere else."""
+    """Run one command; its exit status. What it prints is shown by a terminal, never obeyed."""
+    with neat_streams():
+        return funneled(args)
+
+
+def funneled(args: Sequence[str] | None) -> int:
+    """Run one command. Every error becomes one message on stderr here, and nowhere else."""
     common.debugging = False
     try:
         status = cli.main(args=args if args is None else list(args), prog_name="yamlflow", standalone_mode=False)
@@ -159,6 +166,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
+        if len(wrong.message) > LONGEST:
+            wrong = click.UsageError(shortened(wrong.message, LONGEST))
         wrong.show()
         return WRONG
     except ReaderGone:

@@ -1,4 +1,4 @@
-"""What every command shares: its common options, and how its help and its examples are laid out. Imports only click."""
+"""What every command shares: its common options, and how its help and its examples are laid out. Imports click."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+
+from ..errors import YamlflowError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where the settings from flags are kept, for all commands of one call.
@@ -96,6 +98,10 @@ def version() -> str:
         return "0"
 
 
+#: What says of itself what is wrong.
+EXPECTED = (YamlflowError, click.ClickException, click.exceptions.Exit, click.Abort, OSError)
+
+
 class Command(click.Command):
     """A command with the common options, which its help lists last, and with examples, which it lists first."""
 
@@ -117,6 +123,18 @@ class Command(click.Command):
         own = [param for param in self.get_params(ctx) if param not in self.shared]
         write_options(ctx, formatter, "Options", own)
         write_options(ctx, formatter, "Common options", self.shared)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED:
+            raise
+        except Exception as fault:  # a fault of ours, unless the store holds what we did not write
+            from .opening import damaged
+
+            if (found := damaged(ctx)) is not None:
+                raise found from fault
+            raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)

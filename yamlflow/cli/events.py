@@ -115,14 +115,14 @@ def json_line(event: EventRow, run: str) -> str:
     """One event for programs."""
     from ..clock import to_text
     from ..events import severity
+    from .texts import json_text
 
-    return json.dumps(
+    return json_text(
         {
             "run": run, "seq": event.seq, "at": to_text(event.at), "kind": event.kind,
             "severity": severity(event.kind), "step": event.step,
             "payload": None if event.payload is None else json.loads(event.payload),
-        },
-        ensure_ascii=False,
+        }
     )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def text_line(event: EventRow, run: str) -> str:
     """One event for people."""
     from ..clock import to_text
     from ..events import severity
+    from .neat import one_line
 
     told = json.loads(event.payload) if event.payload else {}
     words = " ".join(
@@ -139,4 +140,4 @@ def text_line(event: EventRow, run: str) -> str:
     )
     kind = click.style(f"{event.kind:<14}", fg=COLOURS.get(severity(event.kind)))
     where = f"{run} " if run else ""
-    return f"{to_text(event.at)} {where}{event.seq:>5} {kind} {event.step or ''} {words}".rstrip()
+    return one_line(f"{to_text(event.at)} {where}{event.seq:>5} {kind} {event.step or ''} {words}".rstrip())

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a store may be out of reach before the foreground gives up.
 PATIENCE = 60
-#: Milliseconds within which signals are one: whoever ends a group of processes and its first one (as ``timeout`` does) asks
-#: once.
-TOGETHER = 200
 
 
 class View(Protocol):
@@ -124,7 +121,7 @@ class Signals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = self._clock.steady()
-        if self.asked and now - self._asked_at < TOGETHER:
+        if self.asked and now - self._asked_at < supervised.TOGETHER * SECOND:
             return
         self.asked, self._asked_at = self.asked + 1, now
         if self.asked > 1:
@@ -149,6 +146,7 @@ def work(
 
     A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
     """
+    supervised.life.beat()
     worker = runtime.worker
     worker.open()
     failures = turns = 0

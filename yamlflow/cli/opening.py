@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import StoreUnavailable, UnknownName
+from ..errors import StoreCorrupt, StoreUnavailable, UnknownName, YamlflowError
 from ..project import Project, open_project
 from .common import flags_of
 
@@ -63,7 +63,7 @@ def find_run(store: Store, given: str) -> RunRow:
     if found is None and given == "last":
         found = next(iter(store.runs(RunFilter(top=True, limit=1))), None)
     name, at, execution = given.rpartition("@")
-    if found is None and at and execution.isdigit():
+    if found is None and at and execution.isascii() and execution.isdigit() and len(execution) < 10:
         found = store.find_run(name, int(execution))
     if found is not None:
         return found
@@ -168,6 +168,31 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
             yield store
 
 
+def damaged(ctx: click.Context) -> StoreCorrupt | None:
+    """The damage of the store that a command is about, which explains a fault that nothing else does; None without any."""
+    from ..store.connection import file_of
+
+    url = project_of(ctx).store
+    found = damage_of(file_of(url), url)
+    told = f"{'; '.join(found[:5])}{'; …' if len(found) > 5 else ''}"
+    return StoreCorrupt(f"{url}: the store is damaged: {told}; restore a backup") if found else None
+
+
+def damage_of(file: Path, url: str) -> list[str]:
+    """What is wrong with the rows of a store that can be opened; nothing where it cannot."""
+    import sqlite3
+    from contextlib import closing
+
+    from ..store.connection import connect_to_read
+    from ..store.damage import damage_in
+
+    try:
+        with closing(connect_to_read(file, url)) as connection:
+            return list(damage_in(connection))
+    except (YamlflowError, OSError, sqlite3.Error):
+        return []
+
+
 def is_named(ctx: click.Context) -> bool:
     """Whether somebody named the store for this one call."""
     return bool(flags_of(ctx).get("store"))
@@ -207,6 +232,7 @@ def working(
         lease_duration=settings.pop("lease", None) or project.settings["lease"] / 1000,
         max_workers=settings.pop("workers", None) or project.settings["workers"] or default_slots(),
         on_event=on_event,
+        addresses=project.settings["http_addresses"],
         secrets=None if plugins is None else Secrets(project.root, plugins.secret),
         find=finder(project),
         **settings,

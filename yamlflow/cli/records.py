@@ -119,21 +119,21 @@ def quoted(name: str) -> str:
 
 def write(columns: list[str], rows: Iterator[tuple[Any, ...]], *, as_csv: bool, as_json: bool) -> None:
     """Print records as they come."""
-    import json
     import sys
 
-    from .texts import short, table
+    from .neat import beneath
+    from .texts import json_text, short, table
 
     if as_csv:
         import csv
 
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(sys.stdout if sys.stdout.isatty() else beneath(sys.stdout), lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     elif as_json:
         separator = "[\n"
         for row in rows:
-            click.echo(f"{separator}  {json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)}", nl=False)
+            click.echo(f"{separator}  {json_text(dict(zip(columns, row, strict=True)))}", nl=False)
             separator = ",\n"
         click.echo("[]" if separator == "[\n" else "\n]")
     else:

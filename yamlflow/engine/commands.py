@@ -43,6 +43,7 @@ from .places import tell_refusal
 from .runs import start
 from .signals import send, sent
 from .soundness import emitted_error
+from .time import time_of
 from .waits import answer, time_out, wait
 from .work import Work
 
@@ -56,7 +57,7 @@ def transact(
 ) -> Iterator[Work]:
     """One transaction: what the block does to the work is settled, written and committed together."""
     with store.transaction() as tx:
-        work = Work(tx, plan_of, now=clock.now(), chance=clock.random)
+        work = Work(tx, plan_of, now=time_of(tx, clock), chance=clock.random)
         yield work
         settle(work)
         keep_event_limits(work)

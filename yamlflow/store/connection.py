@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
+from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, UserError
 from ..private import make_database, make_folder
 from .schema import APPLICATION_ID, VERSION, migrate
 
 #: Milliseconds to wait for another process's transaction.
 BUSY_TIMEOUT = 30_000
+
+#: In one statement, which sees one state: another process may be making the store at this moment.
+WHOSE = """
+select (select application_id from pragma_application_id), (select user_version from pragma_user_version),
+    (select count(*) from sqlite_master)
+"""
 
 #: Words of SQLite's messages, and what they mean to a person.
 CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
@@ -48,6 +54,14 @@ def explained(url: str) -> Iterator[None]:
                 seen = trouble_at(file_of(url)) if word in SEEN_AT_PATH else ""
                 raise kind(f"{url}: {seen}" if seen else f"{url}: {text}: {remedy}") from error
         raise
+    except OverflowError as error:
+        if "SQLite" not in str(error):
+            raise
+        raise UserError("a whole number of more than 64 bits is no number that a store keeps") from error
+    except UnicodeEncodeError as error:
+        if error.encoding != "utf-8":
+            raise
+        raise UserError(f"{error.object[:100]!r} holds half of a character, which no store keeps") from error
 
 
 def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
@@ -85,15 +99,13 @@ def prepare(connection: sqlite3.Connection, *, url: str, synchronous: str) -> No
 
 def refuse_foreign(connection: sqlite3.Connection, url: str) -> None:
     """Another application's database is never written to, nor one of a newer yamlflow."""
-    application = connection.execute("pragma application_id").fetchone()[0]
-    version = connection.execute("pragma user_version").fetchone()[0]
+    application, version, tables = connection.execute(WHOSE).fetchone()
     if application == APPLICATION_ID:
         if version > VERSION:
             raise StoreTooNew(
                 f"{url}: it was written by a newer yamlflow (schema {version}, this one knows {VERSION}); upgrade yamlflow"
             )
         return
-    tables = connection.execute("select count(*) from sqlite_master").fetchone()[0]
     if application or version or tables:
         raise StoreCorrupt(f"{url}: this is another application's database; name another with --store")
 

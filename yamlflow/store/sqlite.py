@@ -76,7 +76,9 @@ returning {STEP}
 NEXT_PARKED = f"select {STEP} from steps where parked = 'slot' and parent = ? order by ordinal, id limit ?"
 RENEW = "update steps set leased_until = ? where status = 'running' and worker = ?"
 HELD = f"select {STEP} from steps where status = 'running' and worker = ?"
-HOLDERS = "select * from workers where name in (select worker from steps where status = 'running')"
+WATCHED = """
+select * from workers where status = 'running' or name in (select worker from steps where status = 'running')
+"""
 EXPIRED = f"select {STEP} from steps where status = 'running' and leased_until <= ?"
 DUE = f"select {STEP} from steps where parked = 'timer' and available_at <= ? order by available_at limit ?"
 NEXT_TIMER = "select min(available_at) from steps where parked = 'timer'"
@@ -209,8 +211,8 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTra
     def put_worker(self, row: WorkerRow) -> None:
         self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def holders(self) -> list[WorkerRow]:
-        return [WorkerRow._make(row) for row in self._db.execute(HOLDERS)]
+    def watched(self) -> list[WorkerRow]:
+        return [WorkerRow._make(row) for row in self._db.execute(WATCHED)]
 
     def forget_workers(self, seen_before: int) -> None:
         self._db.execute("delete from workers where status <> 'running' and seen_at < ?", (seen_before,))
@@ -335,9 +337,10 @@ class SqliteStore(CalendarReader):
     def children(
         self, run: int, path: str, parent: int, *, statuses: Collection[str] | None = None, limit: int | None = None
     ) -> list[StepRow]:
-        some = "" if statuses is None else f"and status in ({', '.join(repr(str(one)) for one in statuses)})"
+        listed = [str(one) for one in statuses or ()]
+        some = "" if statuses is None else f"and status in ({', '.join('?' * len(listed))})"
         with self._lock, explained(self.url):
-            rows = below(self._db, run, path, f"and parent = {int(parent)} {some}", limit)
+            rows = below(self._db, run, path, f"and parent = ? {some}", limit, (parent, *listed))
         return sorted(rows, key=lambda row: (row.ordinal, row.id))
 
     def events(self, run: int, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
@@ -441,16 +444,18 @@ def select_in(db: sqlite3.Connection, head: str, before: tuple[Any, ...], values
     return rows
 
 
-def below(db: sqlite3.Connection, run: int, path: str, clause: str, limit: int | None = None) -> list[StepRow]:
-    """The step at a path and those under it, parents first."""
+def below(
+    db: sqlite3.Connection, run: int, path: str, clause: str, limit: int | None = None, values: tuple[Any, ...] = ()
+) -> list[StepRow]:
+    """The step at a path and those under it for which a clause (with its values) holds, parents first."""
     most = -1 if limit is None else limit
     if not path:
         sql = BELOW.format(range="1", live=clause) + " limit ?"
-        return [StepRow._make(row) for row in db.execute(sql, (run, path, most))]
+        return [StepRow._make(row) for row in db.execute(sql, (run, path, *values, most))]
     ranges = " or ".join("(path >= ? and path < ?)" for _ in "/[@")
     bounds = [bound for mark in "/[@" for bound in (path + mark, path + chr(ord(mark) + 1))]
     sql = BELOW.format(range=ranges, live=clause) + " limit ?"
-    return [StepRow._make(row) for row in db.execute(sql, (run, path, *bounds, most))]
+    return [StepRow._make(row) for row in db.execute(sql, (run, path, *bounds, *values, most))]
 
 
 def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:
