@@ -18,7 +18,7 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock private",),
     (
-        "addresses outcome facts rows values serializers policies duration masking faults patterns judging inputs loops spec "
+        "addresses outcome facts rows values serializers policies duration checks masking faults patterns judging inputs loops spec "
         "template plan queueing lifecycle checksums",
     ),
     ("tables",),

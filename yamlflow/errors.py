@@ -50,6 +50,11 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
     return text if len(text) <= most else f"{text[:most]}…"
@@ -93,7 +98,7 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
         at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
-        text = ": ".join(part for part in (place, at, message) if part)
+        text = ": ".join(part for part in (shown(place), shown(at), message) if part)
         kind = "warning: " if self.warning else ""
         return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 

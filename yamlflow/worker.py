@@ -108,6 +108,8 @@ class Worker:
         #: Whether steps of kinds that this worker lacks are left to others without asking; see ``ability``.
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
+        #: Whether others know of it.
+        self._known = False
         self._started = bench.clock.now()
         #: Set while no sweep goes on.
         self._swept = threading.Event()
@@ -124,6 +126,7 @@ class Worker:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
         self._there = self.bench.clock.steady()
         self._introduce()
+        self._known = True
         self._renewed = self.bench.clock.steady()
 
     def _introduce(self) -> None:
@@ -145,8 +148,9 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            with self.bench.store.transaction() as tx:
-                tx.put_worker(self._row("stopped"))
+            if self._known:
+                with self.bench.store.transaction() as tx:
+                    tx.put_worker(self._row("stopped"))
         except StoreError:
             # The lock file says it too, as soon as it is free.
             pass
