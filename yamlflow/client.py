@@ -36,6 +36,7 @@ from .rows import EventRow, RunRow
 from .serializers import Serializer, Serializers
 from .starting import Finder, Shelf, sound_value
 from .store.base import RunFilter, Store
+from .store.connection import TRIES
 from .store.sqlite import SqliteStore
 from .template import Expressions
 
@@ -105,7 +106,7 @@ class Client(Results, Keeping):
 
     def transaction(self) -> AbstractContextManager[Work]:
         """One transaction of the engine on this store."""
-        return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
+        return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event, tries=TRIES)
 
     # -- packages
 

@@ -44,7 +44,7 @@ from .starting import Finder
 from .store.base import Store
 from .template import Expressions
 from .timetable import Timetable
-from .worker import Cycle, Settings, Worker
+from .worker import PATIENCE, Cycle, Settings, Worker
 
 
 class Runtime(Client):
@@ -217,17 +217,27 @@ class Runtime(Client):
         return total
 
     def run_workers(
-        self, done: Callable[[], bool] = lambda: False, *, max_cycles: int | None = None, drain: float = 0
+        self,
+        done: Callable[[], bool] = lambda: False,
+        *,
+        max_cycles: int | None = None,
+        drain: float = 0,
+        patience: float | None = PATIENCE / 1000,
     ) -> None:
         """Work in this thread, ``max_workers`` steps at once, until ``stop`` is called or ``done`` says so.
 
         Then nothing new is taken; what is in hand may go on for ``drain`` seconds and is given back after that, no
-        attempt spent. ``max_cycles`` bounds the looks at the store. ``NotAllowed`` while another thread works.
+        attempt spent. ``max_cycles`` bounds the looks at the store. A store that is out of reach (locked, full) is tried
+        again for ``patience`` seconds, None is for ever; calls in hand go on, and what became of them is recorded when it
+        is there again. ``StoreUnavailable`` after that, ``NotAllowed`` while another thread works.
         """
         if not self._working.acquire(blocking=False):
             raise NotAllowed("this runtime works already, in another thread; make another Runtime on the same store")
         try:
-            self.worker.run(lambda: self._stopping.is_set() or done(), cycles=max_cycles, grace=round(drain * 1000))
+            self.worker.run(
+                lambda: self._stopping.is_set() or done(), cycles=max_cycles, grace=round(drain * 1000),
+                patience=None if patience is None else round(patience * 1000),
+            )  # fmt: skip
         finally:
             self._stopping.clear()
             self._working.release()

@@ -19,7 +19,9 @@ class Secrets:
     def __init__(self, folder: Path, plugin: Callable[[str], str | None]) -> None:
         self._folder = folder
         self._plugin = plugin
-        self._file: Mapping[str, str] | None = None
+        self._file: Mapping[str, str] = {}
+        #: Size and time of change of the file as it was read; a secret may be changed while a worker runs.
+        self._read: tuple[int, int] | None = None
 
     def __call__(self, name: str) -> str | None:
         """The value of a secret."""
@@ -29,9 +31,14 @@ class Secrets:
         return self._plugin(name) if value is None else value
 
     def _from_file(self) -> Mapping[str, str]:
-        if self._file is None:
-            path = self._folder / ".env"
-            self._file = parse(path.read_bytes(), str(path)) if path.is_file() else {}
+        path = self._folder / ".env"
+        try:
+            found = path.stat()
+            if self._read != (found.st_size, found.st_mtime_ns):
+                self._file = parse(path.read_bytes(), str(path))
+                self._read = (found.st_size, found.st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            self._file, self._read = {}, None
         return self._file
 
 

@@ -67,7 +67,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "init": ("Write", "Make a small project to begin with."),
         "prune": ("Keep", "Remove runs that ended long ago."),
         "cache": ("Keep", "List results that are kept for later runs, or forget some."),
-        "db": ("Keep", "Look after the store: status, migrate, check, backup, vacuum."),
+        "db": ("Keep", "Look after the store: status, migrate, check, backup, restore, vacuum."),
         "doctor": ("Keep", "Check this machine, the store and the plugins."),
     }
 )

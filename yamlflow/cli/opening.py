@@ -138,7 +138,7 @@ def looking(ctx: click.Context, *, new: bool = False) -> Iterator[Archive]:
     ``StoreUnavailable`` when it was named with ``--store`` and is not there, unless it is to be made (``new``).
     """
     from ..packages import Plans
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
 
     project = project_of(ctx)
     file = file_of(project.store)
@@ -152,8 +152,8 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     import os
     from contextlib import closing
 
-    from ..store.connection import connect_to_read, trouble_at
     from ..store.sqlite import SqliteStore
+    from ..store.trouble import trouble_at
 
     if os.path.isdir(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
@@ -163,19 +163,47 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
         with closing(SqliteStore("sqlite:///:memory:")) as empty:
             empty.url = url
             yield empty
-    elif trouble_at(file):
-        with closing(connect_to_read(file, url)) as connection:
-            lent = SqliteStore(connection)
-            lent.url = url
-            yield lent
     else:
-        with closing(SqliteStore(url)) as store:
+        with found(file, url) as store:
             yield store
+
+
+@contextmanager
+def found(file: Path, url: str) -> Iterator[Store]:
+    """A store that is there; for reading only where it, or its folder, cannot be written to, or the disk is full."""
+    from contextlib import closing
+
+    from ..store.connection import connect_to_read
+    from ..store.sqlite import SqliteStore
+    from ..store.trouble import trouble_at
+
+    store = None if trouble_at(file) else writable(url)
+    if store is not None:
+        with closing(store):
+            yield store
+        return
+    with closing(connect_to_read(file, url)) as connection:
+        lent = SqliteStore(connection)
+        lent.url = url
+        yield lent
+
+
+def writable(url: str) -> Store | None:
+    """A store; None where the disk does not take what SQLite writes beside it, also to read."""
+    from ..errors import StoreBusy
+    from ..store.sqlite import SqliteStore
+
+    try:
+        return SqliteStore(url)
+    except StoreBusy:
+        raise
+    except StoreUnavailable:
+        return None
 
 
 def damaged(ctx: click.Context) -> StoreCorrupt | None:
     """The damage of the store that a command is about, which explains a fault that nothing else does; None without any."""
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
 
     url = project_of(ctx).store
     found = damage_of(file_of(url), url)
