@@ -155,7 +155,7 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     from ..store.sqlite import SqliteStore
     from ..store.trouble import trouble_at
 
-    if os.path.isdir(file):
+    if os.path.exists(file) and not os.path.isfile(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
     if not file.exists():
         if named:
