@@ -343,7 +343,7 @@ class Rules:
 
     def check_timer(self, process: Process, old: StepRow, new: StepRow) -> None:
         """Back-off and sleep last as long as they say, by the wall clock of whoever ends them."""
-        woken = old.phase == "sleep" and new.status == "succeeded" or old.phase == "run" and new.status != "canceled"
+        woken = (old.phase == "sleep" and new.status == "succeeded") or (old.phase == "run" and new.status != "canceled")
         self.must(
             not woken or (old.available_at or 0) <= process.clock.now(), "no timer fires early",
             f"{self.name(new)} was to wait for {(old.available_at or 0) - process.clock.now()} ms more",
