@@ -50,6 +50,12 @@ class Guard:
         """The guard's process; None before the first child."""
         return self._process.pid if self._process is not None else None
 
+    def stand_by(self) -> None:
+        """Be there before a process is: a worker that is killed in between would leave it behind."""
+        with self._lock:
+            if self._pipe is None:
+                self._start()
+
     def track(self, group: int) -> None:
         """A process group was started."""
         with self._lock:

@@ -90,6 +90,9 @@ class ProcessGuard(Protocol):
     #: Set in every child's environment, so that stragglers can be found by it.
     env: Mapping[str, str]
 
+    def stand_by(self) -> None:
+        """A process is about to be started: be there before it is."""
+
     def track(self, group: int) -> None:
         """A process group was started."""
 
@@ -246,6 +249,9 @@ class NoGuard:
     """For tests and short-lived embedding: nothing watches the worker's death."""
 
     env: Mapping[str, str] = {}
+
+    def stand_by(self) -> None:
+        """Nothing to do."""
 
     def track(self, group: int) -> None:
         """Nothing to do."""

@@ -34,7 +34,7 @@ LAST = 2.0
 TOGETHER = 0.2
 #: Seconds between looks whether what a dead worker has started is gone, and how many: the guard ends it, and takes as long
 #: as its grace for what does not want to end.
-LOOK_AGAIN, CLEARING = 0.05, 140
+LOOK_AGAIN, CLEARING = 0.05, 300
 #: Workers in a row that may die before they have taken up a step.
 FRUITLESS = 3
 
@@ -189,12 +189,7 @@ class Watch:
             leave(128 + os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state) or 70)
         say(f"the worker (process {child}) {how}; what it had in hand is offered again to a new one")
         self._pause(PAUSES[min(self.lives, len(PAUSES)) - 1])
-        for _ in range(CLEARING):
-            if self._asked is not None:
-                leave(128 + self._asked)
-            if not any(any(guard.marked(mark)) for mark in marks):
-                break
-            self._pause(LOOK_AGAIN)
+        self._clear(marks)
 
     def _wait(self, child: int, heard: int, words: list[str]) -> tuple[int, bool]:
         """Until the worker has ended, handing on what this process is told; its wait status, and whether it was stuck."""
@@ -220,6 +215,19 @@ class Watch:
             elif silent >= SILENT:
                 stuck = True
                 end(child, signal.SIGKILL)
+
+    def _clear(self, marks: list[str]) -> None:
+        """Wait until the guard has ended what a dead worker left; should that be dead too, end it here."""
+        for look in range(CLEARING + 1):
+            if self._asked is not None:
+                leave(128 + self._asked)
+            left = [pid for mark in marks for pid in guard.marked(mark)]
+            if not left:
+                return
+            if look == CLEARING:
+                for pid in left:
+                    end(pid, signal.SIGKILL)
+            self._pause(LOOK_AGAIN)
 
     def _pause(self, seconds: float) -> None:
         """Let time pass, or until somebody asks for an end."""
