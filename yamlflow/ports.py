@@ -90,8 +90,11 @@ class ProcessGuard(Protocol):
     #: Set in every child's environment, so that stragglers can be found by it.
     env: Mapping[str, str]
 
-    def stand_by(self) -> None:
-        """A process is about to be started: be there before it is."""
+    def ready(self) -> None:
+        """A process is about to be started."""
+
+    def look(self) -> None:
+        """Called once a second, while the worker works."""
 
     def track(self, group: int) -> None:
         """A process group was started."""
@@ -250,7 +253,10 @@ class NoGuard:
 
     env: Mapping[str, str] = {}
 
-    def stand_by(self) -> None:
+    def ready(self) -> None:
+        """Nothing to do."""
+
+    def look(self) -> None:
         """Nothing to do."""
 
     def track(self, group: int) -> None:

@@ -115,15 +115,41 @@ def test_a_guard_that_was_killed_is_replaced() -> None:
     guard.close()
 
 
-def test_it_stands_by_before_the_first_process_and_finds_what_it_was_never_told_of() -> None:
-    program = (
-        "import os, subprocess\n"
-        "from yamlflow.guard import Guard\n"
-        "guard = Guard(grace=0.5)\n"
-        "guard.stand_by()\n"
-        "child = subprocess.Popen(['sleep', '1000'], start_new_session=True, env={'PATH': '/bin:/usr/bin', **guard.env})\n"
-        "print(child.pid, flush=True)\n"
-        "os.kill(os.getpid(), 9)\n"
-    )
-    worker = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
-    assert wait_until_gone(int(worker.stdout))
+UNTOLD = textwrap.dedent(
+    """
+    import os, signal, subprocess
+    from yamlflow.guard import Guard
+    guard = Guard(grace=0.5)
+    guard.ready()
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"PATH": "/bin:/usr/bin", **guard.env})
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+)
+
+
+def test_a_worker_killed_before_it_could_tell_of_its_first_child_leaves_none() -> None:
+    told = subprocess.run([sys.executable, "-c", UNTOLD], stdout=subprocess.PIPE, text=True, check=False).stdout
+    assert wait_until_gone(int(told))
+
+
+def test_a_guard_that_was_killed_is_replaced_before_anything_else_happens() -> None:
+    guard = Guard()
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"PATH": "/bin:/usr/bin", **guard.env})
+    try:
+        guard.look()
+        assert guard.pid is None
+        guard.track(child.pid)
+        first = guard.pid
+        assert first is not None
+        guard.look()
+        assert guard.pid == first
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        guard.look()
+        assert guard.pid not in (None, first)
+        guard.close()
+        assert child.wait(10) == -signal.SIGTERM
+    finally:
+        child.kill()
+        child.wait()
