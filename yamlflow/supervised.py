@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Signals that ask for an end.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What the first process hands them on as: a worker that was also told itself, with its group, was asked once, however late
+#: the other word comes.
+HANDED_ON = int(getattr(signal, "SIGRTMIN", 34)) + 7
 #: Seconds before a worker is started again: none at first, so that a run with one fatal step goes on at once.
 PAUSES = (0, 0.2, 0.5, 1, 2, 5)
 #: Seconds between the words with which a worker says that its threads get their turn.
@@ -198,10 +201,11 @@ class Watch:
             told = signal.sigtimedwait({*self._heeded, signal.SIGCHLD}, LAST if asked > 1 else LOOK)
             if told is not None and told.si_signo in self._heeded:
                 self._asked, now = told.si_signo, os.times().elapsed
-                asked, asked_at = (asked + 1, now) if now - asked_at >= TOGETHER else (asked, asked_at)
-                # What a terminal sends reaches the worker too; what somebody sends to this process does not.
-                if told.si_pid:
-                    end(child, told.si_signo)
+                if now - asked_at >= TOGETHER:
+                    asked, asked_at = asked + 1, now
+                    # What a terminal sends reaches the worker too; what somebody sends to this process does not.
+                    if told.si_pid:
+                        end(child, HANDED_ON)
             pid, state = os.waitpid(child, os.WNOHANG)
             if pid:
                 return state, stuck
