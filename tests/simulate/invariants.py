@@ -114,7 +114,8 @@ class Rules:
     def stands_still(self, commits: int, milliseconds: int) -> bool:
         """Whether nothing has ended for so many commits, and so long."""
         last, at = self._moved_at
-        return self.world.counts["commits"] - last > commits and self.world.time - at > milliseconds
+        long = self.world.time - at
+        return (self.world.counts["commits"] - last > commits and long > milliseconds) or long > 10 * milliseconds
 
     # -- after a commit
 
@@ -343,7 +344,9 @@ class Rules:
 
     def check_timer(self, process: Process, old: StepRow, new: StepRow) -> None:
         """Back-off and sleep last as long as they say, by the wall clock of whoever ends them."""
-        woken = old.phase == "sleep" and new.status == "succeeded" or old.phase == "run" and new.status != "canceled"
+        woken = (old.phase == "sleep" and new.status == "succeeded") or (
+            old.phase == "run" and new.status != "canceled"
+        )
         self.must(
             not woken or (old.available_at or 0) <= process.clock.now(), "no timer fires early",
             f"{self.name(new)} was to wait for {(old.available_at or 0) - process.clock.now()} ms more",

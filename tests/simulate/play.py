@@ -122,6 +122,8 @@ class Play:
         def replace() -> None:
             self.workers.remove(worker)
             if self.world.calm:
+                if not self.workers:
+                    self.hire("last", slot=9)
                 return
             same = choices.upto(2) == 0
             self._born += 1
