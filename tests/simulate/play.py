@@ -46,7 +46,9 @@ class Play:
 
     def __init__(self, choices: Choices, *, telling: bool = False) -> None:
         self.world = World(choices, telling=telling)
-        self.family = pool()[choices.upto(len(pool()))]
+        families = pool()
+        # Small ones more often: many short histories find more than a few long ones.
+        self.family = families[choices.upto(len(families)) * choices.upto(len(families)) // len(families)]
         self.policies = {
             one.plan.queue_name(queue.name): {
                 "max_in_flight": queue.max_in_flight, "rate": queue.rate, "burst": queue.burst,
