@@ -215,13 +215,14 @@ def component(text: str, safe: str = "") -> str:
 
     One too long for a file system is cut, with a digest in place of the rest.
     """
-    encoded = quote(text, safe=safe)
+    encoded = quote(text, safe=safe, errors="surrogatepass")
     if not encoded.strip("."):
         encoded = encoded.replace(".", "%2E") or "%"
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
     if len(encoded) > COMPONENT:
-        encoded = f"{encoded[: COMPONENT - 34]}={hashlib.sha256(text.encode()).hexdigest()[:32]}"
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        encoded = f"{encoded[: COMPONENT - 34]}={digest[:32]}"
     return encoded
 
 

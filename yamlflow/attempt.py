@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .checksums import result_of
@@ -42,6 +42,8 @@ class Attempt:
     child_queue: str | None = None
     #: The deadline has passed once and the executor was told to stop.
     warned: bool = False
+    #: It runs apart because it was lost with its worker: should it end its process, that is one more loss.
+    suspect: bool = False
 
 
 #: Takes what a step says of how far it is.
@@ -89,7 +91,7 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         raw_input=given,
         run=run_info(run, parent_of(bench.store, run)),
         step=StepInfo(id=step.id, path=row.path, kind=call.kind, title=step.title, metadata=step.metadata),
-        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0),
+        lease=LeaseInfo(worker=worker, epoch=row.epoch, expires_at=row.leased_until or 0, lost=row.lost),
         attempt=row.attempt,
         context=json.loads(run.context),
         env=process_environment(lookup),
@@ -102,7 +104,24 @@ def attempt(lookup: Lookup, token: CancelToken, masking: Masking, worker: str, p
         ports=ports(lookup, token, masking, log, progress),
     )
     queue = lookup.plan.queue_name(node.inherited_queue) if node.inherited_queue else run.queue
-    return Attempt(row, run, executor, context, lookup.draws, log, deadline, child_queue=queue)
+    placed = set_apart(bench, row, executor)
+    return Attempt(
+        row, run, placed, context, lookup.draws, log, deadline, child_queue=queue,
+        suspect=placed is not executor and row.lost > 0,
+    )  # fmt: skip
+
+
+def set_apart(bench: Bench, row: StepRow, executor: Executor) -> Executor:
+    """The executor with each call in a process of its own, where this one should be; else as it is.
+
+    A step that was lost with its worker may be what killed it, and is not run beside others again.
+    """
+    wanted = bench.isolate == "plugins" or (bench.isolate == "lost" and row.lost > 0)
+    if not wanted or executor.origin == "built in" or executor.mode == "process":
+        return executor
+    from .executors.apart import where_of
+
+    return executor if where_of(executor) is None else replace(executor, mode="process")
 
 
 def refuse_code(executor: Executor, declared: Json) -> None:
@@ -133,6 +152,7 @@ def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, pr
         guard=bench.guard,
         clock=bench.clock,
         limits=bench.limits,
+        addresses=bench.addresses,
         progress=progress,
         render_document=lambda text, values: render_document(lookup, text, values),
     )

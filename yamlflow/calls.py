@@ -6,19 +6,20 @@ thread alone, the worker's, reads and changes what stands here. Nothing is writt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import queue
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .asking import asked
 from .attempt import Attempt, prepare
 from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
-from .engine.decisions import Report
-from .errors import StoreUnavailable
+from .engine.decisions import Lost, Report
+from .errors import Retryable, StoreUnavailable
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -29,6 +30,10 @@ from .rows import StepRow
 CLEANING = 5 * SECOND
 #: Milliseconds that processes which were told to stop may take beyond ``kill_grace``.
 STOPPING = 2 * SECOND
+#: The same where the worker must be gone soon.
+HURRYING = SECOND // 4
+#: Milliseconds for which the event loop may be silent before it is given up.
+BLOCKED = 5 * SECOND
 
 _LOG = logging.getLogger("yamlflow.worker")
 
@@ -111,19 +116,23 @@ class Calls:
         if isinstance(prepared, Failed):
             self.ended.append(Ended(row.id, row.epoch, prepared))
             return
-        self.hand_out(prepared, token)
+        try:
+            self.hand_out(prepared, token)
+        except (OSError, ImportError, MemoryError, RuntimeError) as lack:
+            # No thread, no descriptor, no memory: this step cannot begin here; others may.
+            self.held.pop(row.id, None)
+            fault = Retryable("spawn_failed", f"the worker could not begin the step: {lack}")
+            self._note(self.ended_with(prepared, fault_outcome(fault, prepared.context)))
 
     def hand_out(self, attempt: Attempt, token: CancelToken) -> None:
         """Let an executor do its work: at once, on the loop or in a thread."""
-        row, mode = attempt.row, attempt.executor.mode
-        if mode == "inline":
-            ended = self.ended_with(attempt, execute(attempt.executor, attempt.context))
-            if isinstance(ended, Ended):
-                self.ended.append(ended)
+        row = attempt.row
+        if attempt.executor.mode == "inline":
+            self._note(self.ended_with(attempt, execute(attempt.executor, attempt.context)))
             return
         self.held[row.id] = Call(row.epoch, token, attempt)
-        if mode == "async":
-            self._loop.submit(self._execute_async(attempt))
+        if attempt.executor.awaited:
+            self._loop.submit(lambda: self._execute_async(attempt))
         else:
             self._threads.submit(lambda: self._execute(attempt))
 
@@ -155,7 +164,7 @@ class Calls:
             outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
         told: Report
         try:
-            told = asked(self.bench, attempt, outcome)
+            told = said_of(self.bench, attempt, outcome)
         except StoreUnavailable:
             return PutOff(attempt.row.id, attempt.row.epoch)
         except Exception as fault:
@@ -199,7 +208,11 @@ class Calls:
         if call is None or call.epoch != item.epoch:
             return
         del self.held[item.step]
-        if not call.token.lost and isinstance(item, Ended):
+        if not call.token.lost:
+            self._note(item)
+
+    def _note(self, item: Ended | PutOff) -> None:
+        if isinstance(item, Ended):
             self.ended.append(item)
 
     def taken(self) -> list[Ended]:
@@ -226,13 +239,32 @@ class Calls:
             if attempt.deadline is None or steady < attempt.deadline:
                 continue
             call.token.cancel("the step did not end within its timeout")
-            if attempt.executor.mode == "thread" or attempt.warned:
+            if not attempt.executor.awaited or attempt.warned:
                 del self.held[step]
-                self.ended.append(Ended(step, call.epoch, timed_out(attempt.context)))
+                self.ended.append(Ended(step, call.epoch, left_behind(attempt)))
             else:
                 # A coroutine cleans up in its own time, but not for ever.
                 attempt.warned = True
                 attempt.deadline = steady + round(attempt.context.kill_grace * 1000) + CLEANING
+
+    def watch_loop(self, steady: int) -> None:
+        """A coroutine that does not let others run is named, and those that come later need not wait for it."""
+        silence = self._loop.silence(steady)
+        if silence < BLOCKED:
+            return
+        path = self._loop.blocker()
+        words = (
+            f"the coroutine of step {path} has held up the event loop for {silence / SECOND:.1f} seconds: steps that run there "
+            "wait for it, others do not; call what blocks in a thread (`def`, or asyncio.to_thread)"
+        )
+        logging.getLogger(__name__).warning("%s", words)
+        for call in self.held.values():
+            if call.attempt.row.path == path:
+                # It cannot clean up either, so its deadline is its end.
+                call.attempt.warned = True
+                with contextlib.suppress(OSError):
+                    call.attempt.log.write(f"[{words}]\n", "note")
+        self._loop.renew()
 
     # -- being told to stop
 
@@ -246,19 +278,22 @@ class Calls:
             elif mine.cancel is not None:
                 cancel_token(call.token, mine)
 
-    def stop_all(self) -> dict[int, Call]:
+    def stop_all(self, kill_grace: float | None = None) -> dict[int, Call]:
         """Stop what is in hand and wait for its processes to be gone: the calls whose leases are to be given back.
 
-        What ended well meanwhile is among ``ended``.
+        ``kill_grace`` are the seconds that each has after SIGTERM at most. What ended well meanwhile is among ``ended``.
         """
         self.collect()
         stopped = dict(self.held)
         for call in stopped.values():
+            context = call.attempt.context
+            context.kill_grace = context.kill_grace if kill_grace is None else min(context.kill_grace, kill_grace)
             call.token.cancel("the worker is stopping")
         longest = max((call.attempt.context.kill_grace for call in stopped.values()), default=0.0)
-        deadline = self.bench.clock.steady() + round(longest * 1000) + STOPPING
+        spare = STOPPING if kill_grace is None else HURRYING
+        deadline = self.bench.clock.steady() + round(longest * 1000) + spare
         # A thread cannot be made to stop, so nobody waits for one.
-        going = {step: call for step, call in stopped.items() if call.attempt.executor.mode != "thread"}
+        going = {step: call for step, call in stopped.items() if call.attempt.executor.awaited}
         while going and self.bench.clock.steady() < deadline:
             try:
                 item = self._inbox.get(timeout=0.05)
@@ -270,6 +305,21 @@ class Calls:
                     self.ended.append(item)
         self.held.clear()
         return stopped
+
+
+def left_behind(attempt: Attempt) -> Failed:
+    """The failure of a call whose time is over and that nobody could make to stop."""
+    failure = timed_out(attempt.context)
+    where = "coroutine" if attempt.executor.awaited else "thread"
+    words = f"{failure.error.message}; its {where} cannot be ended and goes on until it returns or the worker ends"
+    return replace(failure, error=replace(failure.error, message=words))
+
+
+def said_of(bench: Bench, attempt: Attempt, outcome: Outcome) -> Report:
+    """An outcome in the engine's words; of a suspect that ended its process, that it was lost once more."""
+    if attempt.suspect and isinstance(outcome, Failed) and outcome.error.type == "ProcessGone":
+        return Lost(error=outcome.error)
+    return asked(bench, attempt, outcome)
 
 
 def cancel_token(token: CancelToken, row: StepRow) -> None:

@@ -14,7 +14,8 @@ YamlflowError
 │   └── Permanent
 ├── Canceled                raised inside an executor that asked for it when its step was canceled
 └── StoreError              the store cannot be used (exit status 4)
-    ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreUnavailable    read-only, full, unreachable
+    │   └── StoreBusy       another program holds it locked
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
     │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
@@ -24,12 +25,21 @@ YamlflowError
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 #: A place in a document: keys and list positions from the root, ``("steps", "fetch", "needs", 0)``.
 Pointer = tuple[str | int, ...]
+
+
+#: Characters of one message. What somebody wrote is quoted in messages, and may be of any length.
+LONGEST = 4_000
+#: Characters of a problem's message or remedy, and of its place in the document.
+CLAUSE, PLACE = 1_500, 300
+#: Characters of a word that others are looked through for, and how many: the search takes the product of their lengths.
+NAME, NAMES = 100, 2_000
 
 
 def dotted(pointer: Pointer) -> str:
@@ -40,6 +50,11 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
     return text if len(text) <= most else f"{text[:most]}…"
@@ -47,7 +62,10 @@ def shortened(text: str, most: int) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or the empty text when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > NAME:
+        return ""
+    names = [name for name in itertools.islice(known, NAMES) if len(name) <= NAME]
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f'Did you mean "{near[0]}"?' if near else ""
 
 
@@ -79,14 +97,17 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
-        words = [part for part in (place, dotted(self.pointer), self.message) if part]
-        text = ": ".join(words)
+        at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
+        text = ": ".join(part for part in (shown(place), shown(at), message) if part)
         kind = "warning: " if self.warning else ""
-        return f"{kind}{text}. {self.remedy}" if self.remedy else f"{kind}{text}"
+        return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 
 
 class YamlflowError(Exception):
     """The root of all errors that yamlflow raises on purpose."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), LONGEST)
 
 
 class UserError(YamlflowError):
@@ -98,7 +119,10 @@ class InvalidPackage(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class InvalidInput(UserError):
@@ -106,7 +130,10 @@ class InvalidInput(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class UnknownName(UserError):
@@ -175,6 +202,10 @@ class StoreError(YamlflowError):
 
 class StoreUnavailable(StoreError):
     """Locked, read-only, full or unreachable: may work later, nothing was lost."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another program holds it locked, longer than one wait for it lasts. Nothing was done."""
 
 
 class StoreGone(StoreError):

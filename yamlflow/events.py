@@ -46,7 +46,7 @@ EVENTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
         "step.skipped": ("info", "the step will not run", "reason"),
         "step.canceling": ("info", "a running step was told to stop", "reason, by, origin"),
         "step.canceled": ("warning", "the step was canceled", "reason"),
-        "step.lost": ("warning", "a lease ran out or its worker died", "worker, epoch, lost"),
+        "step.lost": ("warning", "a lease ran out or its worker died", "worker, epoch, lost, message"),
         "step.drawn": ("debug", "time and chance that the attempt's expressions drew", "now, uuid, random"),
         "step.released": ("debug", "a worker gave the step back unfinished", "worker"),
         "step.refused": ("warning", "a worker reported an outcome for a lease it had lost", "worker, epoch"),

@@ -62,6 +62,13 @@ def import_from(folder: Path, name: str) -> ModuleType:
     return importlib.import_module(f"{_finder.package(folder)}.{name}")
 
 
+def home_of(module: str) -> tuple[Path, str] | None:
+    """The folder of a module that was imported as its folder's own, and its dotted name there; None for any other."""
+    _, package, name = (*module.split(".", 2), "", "")[:3]
+    folder = _finder.folder(f"{ROOT}.{package}") if module.startswith(f"{ROOT}.") else None
+    return None if folder is None else (folder, name)
+
+
 def distrusted(path: Path) -> str | None:
     """Why nothing is imported from a file or folder: others could have written what is there. None when it may be.
 
@@ -133,6 +140,10 @@ class PluginFinder:
         name = f"{ROOT}.f{key}"
         self._folders[name] = folder
         return name
+
+    def folder(self, package: str) -> Path | None:
+        """The folder that is imported under a name."""
+        return self._folders.get(package)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

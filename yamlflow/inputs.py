@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidInput, Pointer, Problem, did_you_mean
+from .judging import Unjudgeable, errors_of
 from .outcome import Json
+from .values import NotJson
+from .values import from_text as strict
 
 
 def resolve(schemas: Mapping[str, Json], given: Mapping[str, Json], *, what: str = "input") -> dict[str, Json]:
@@ -58,17 +61,17 @@ def check(schema: Mapping[str, Json], value: Json, pointer: Pointer) -> list[Pro
     """Everything that is wrong with a value."""
     if fits_simply(schema, value):
         return []
-    # Imported here: it takes long to load, and most values are plain.
-    from jsonschema import Draft202012Validator
-
-    validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
+    try:
+        errors = errors_of(schema, value, formats=True)
+    except Unjudgeable as wrong:
+        return [Problem(message=str(wrong), pointer=pointer, remedy=given_text(value))]
     return [
         Problem(
-            message=shortened(message_of(error.validator, error.validator_value, error.instance, error.message)),
+            message=shortened(message_of(str(error.validator), error.validator_value, error.instance, error.message)),
             pointer=(*pointer, *error.absolute_path),
             remedy=given_text(error.instance),
         )
-        for error in sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.absolute_path)))
+        for error in sorted(errors, key=lambda error: list(map(str, error.absolute_path)))
     ]
 
 
@@ -129,7 +132,17 @@ def fits_simply(schema: Mapping[str, Json], value: Json) -> bool:
 
 def given_text(value: Json) -> str:
     """What was given, for a message."""
-    return f"Given: {shortened(json.dumps(value, ensure_ascii=False))}."
+    return f"Given: {shortened(beginning_of(value))}."
+
+
+def beginning_of(value: Json) -> str:
+    """The beginning of a value's JSON text; no more of a large value is written out."""
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value[:300] if isinstance(value, str) else value):
+        text += piece
+        if len(text) > 300:
+            break
+    return text
 
 
 def shortened(text: str) -> str:
@@ -137,8 +150,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:197]}…"
 
 
-def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> dict[str, Json]:
+def from_text(
+    schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]], *, at: Pointer = ("inputs",)
+) -> dict[str, Json]:
     """Inputs that were typed as ``name=text``, read as their schema's type wants them; a list may be given item by item.
+    ``at`` is where they stand in a message.
 
     Raises ``InvalidInput`` with every problem: JSON that is broken, and an input that is given twice and is no list.
     """
@@ -151,7 +167,7 @@ def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> 
         try:
             values[name] = from_texts(schemas.get(name), texts)
         except Unreadable as wrong:
-            problems.append(Problem(message=wrong.message, remedy=wrong.remedy, pointer=("inputs", name)))
+            problems.append(Problem(message=wrong.message, remedy=wrong.remedy, pointer=(*at, name)))
     if problems:
         raise InvalidInput(problems)
     return values
@@ -183,7 +199,9 @@ def from_texts(schema: Any, texts: Sequence[str]) -> Json:
 def from_json(text: str) -> Json:
     """A list or mapping that was typed. Raises ``Unreadable`` that says where it is broken."""
     try:
-        return json.loads(text)
+        return strict(text)
+    except NotJson as wrong:
+        raise Unreadable(wrong.message, f"Given: {shortened(text)}") from None
     except json.JSONDecodeError as wrong:
         place = f"line {wrong.lineno}, character {wrong.colno}" if "\n" in text else f"character {wrong.pos + 1}"
         message = f"this is broken JSON: {wrong.msg[:1].lower()}{wrong.msg[1:]}, at {place}"
@@ -191,12 +209,14 @@ def from_json(text: str) -> Json:
 
 
 def typed(schema: Any, text: str) -> Json:
-    """Text as a value: JSON where the schema wants no text, else the text itself."""
+    """Text as a value: JSON where the schema wants no text, else the text itself. Raises ``Unreadable``."""
     kinds = schema.get("type") if isinstance(schema, dict) else None
     if kinds == "string" or (kinds is None and not looks_like_json(text)):
         return text
     try:
-        return json.loads(text)
+        return strict(text)
+    except NotJson as wrong:
+        raise Unreadable(wrong.message, f"Given: {shortened(text)}") from None
     except ValueError:
         return text
 

@@ -176,8 +176,11 @@ def canceled(step: StepRow, *, now: int) -> StepRow:
     return ended(step, "cancel", now=now, reason=origin)
 
 
-def lost(step: StepRow, *, now: int) -> StepRow:
-    """A lease that ran out or whose worker died: the attempt is not spent, but losses are bounded."""
+def lost(step: StepRow, *, now: int, error: Error | None = None) -> StepRow:
+    """A lease that ran out or whose worker died: the attempt is not spent, but losses are bounded.
+
+    ``error`` says how the step's own process ended, where that is known.
+    """
     if step.cancel is not None and step.phase in ("run", "gate"):
         return canceled(step, now=now)
     if step.phase != "run":
@@ -185,9 +188,16 @@ def lost(step: StepRow, *, now: int) -> StepRow:
         return moved(step, "lose", worker=None, leased_until=None)
     losses = step.lost + 1
     if losses >= MAX_LOST:
-        message = f"its worker was lost {losses} times in a row"
-        error = Error(code="worker_lost", message=message, step=step.path, attempt=step.attempt, permanent=True)
-        return ended(step._replace(lost=losses), "fail", now=now, error=error)
+        last = "" if error is None else f"; the last time in a process of its own: {error.message}"
+        failure = Error(
+            code="worker_lost",
+            message=f"its worker was lost {losses} times in a row{last}",
+            step=step.path,
+            attempt=step.attempt,
+            cause=None if error is None else error.to_json(),
+            permanent=True,
+        )
+        return ended(step._replace(lost=losses), "fail", now=now, error=failure)
     return moved(step, "lose", lost=losses, attempt=max(0, step.attempt - 1), worker=None, leased_until=None)
 
 

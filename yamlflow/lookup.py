@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .clock import Clock
 from .errors import Permanent
@@ -33,6 +33,8 @@ from .template import Expressions, TemplateError
 from .timetable import Timetable
 from .values import NotJson
 
+#: See ``Bench.isolate``.
+Isolate = Literal["no", "lost", "plugins"]
 #: What a process gets of the worker's own environment.
 PASSED = ("PATH", "HOME", "USER", "LANG", "LC_*", "TZ", "TMPDIR")
 
@@ -60,7 +62,12 @@ class Bench:
     #: The schedules that this process looks after; None for none.
     timetable: Timetable | None = None
     plugin_dirs: tuple[Path, ...] = ()
+    #: Which calls of plugins have a process of their own, besides the kinds that ask for it: none, those of steps that were
+    #: lost with their worker, or all.
+    isolate: Isolate = "no"
     limits: Limits = Limits()
+    #: Which addresses ``http`` may reach; see ``addresses.reach``.
+    addresses: str = "default"
     #: Values of people's own types.
     serializers: Serializers = field(default_factory=Serializers)
     #: The worker's own environment.

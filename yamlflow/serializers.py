@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import PluginError
+from .errors import PluginError, YamlflowError
 from .outcome import Json
 from .values import Tagger
 
@@ -70,7 +70,10 @@ class Serializers:
         return None
 
     def revived(self, value: Json) -> Any:
-        """Plain JSON with every tagged mapping in it as the object it stands for."""
+        """Plain JSON with every tagged mapping in it as the object it stands for.
+
+        ``PluginError`` where its serializer cannot read one.
+        """
         if not self._by_name:
             return value
         if isinstance(value, list):
@@ -81,4 +84,10 @@ class Serializers:
         known = self._by_name.get(value[TAG]) if isinstance(value.get(TAG), str) else None
         if known is None:
             return {**inner, TAG: value[TAG]} if TAG in value else inner
-        return known.from_json(inner["value"] if inner.keys() == {"value"} else inner)
+        try:
+            return known.from_json(inner["value"] if inner.keys() == {"value"} else inner)
+        except YamlflowError:
+            raise
+        except Exception as wrong:  # whatever a program's own code raises for what it once wrote, or never did
+            told = f"{type(wrong).__name__}: {str(wrong)[:200]}"
+            raise PluginError(f'the serializer "{known.name}" cannot read what is stored: {told}') from wrong

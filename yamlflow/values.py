@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from .errors import Pointer, dotted
+from .errors import PLACE, Pointer, dotted, shortened
 from .outcome import Json
 
 #: Gives a mapping for a value of a type that somebody registered, None for any other.
@@ -23,6 +23,7 @@ Tagger = Callable[[Any], Mapping[str, Any] | None]
 DEPTH = 100
 #: Decimal digits of a whole number; Python itself reads no more.
 DIGITS = 4300
+TOO_LONG = 10**DIGITS
 
 
 class NotJson(ValueError):
@@ -31,8 +32,52 @@ class NotJson(ValueError):
     def __init__(self, pointer: Pointer, message: str) -> None:
         self.pointer = pointer
         self.message = message
-        place = dotted(pointer)
+        place = shortened(dotted(pointer), PLACE)
         super().__init__(f"{place}: {message}" if place else message)
+
+
+def from_text(text: str) -> Json:
+    """JSON text as a value, read strictly: no key twice, no number that JSON has not, at most ``DEPTH`` levels.
+
+    ``json.JSONDecodeError`` where it is broken, ``NotJson`` where it says what cannot be kept.
+    """
+    try:
+        read: Json = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_digits, parse_float=_fraction
+        )
+        deep = not shallow(read, None)
+    except RecursionError:
+        deep = True
+    if deep:
+        raise NotJson((), f"more than {DEPTH} levels deep")
+    return read
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """A mapping; JSON itself lets the last of two keys count."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NotJson((), f"the key {json.dumps(twice)[:100]} is here twice")
+    return made
+
+
+def _constant(word: str) -> Json:
+    raise NotJson((), f"{word} is no JSON number")
+
+
+def _digits(text: str) -> int:
+    if len(text.lstrip("-")) > DIGITS:
+        raise NotJson((), f"a whole number of more than {DIGITS} digits")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise NotJson((), f"{text if len(text) <= 40 else text[:40] + '…'} is too large a number")
+    return value
 
 
 def to_text(value: Json) -> str:
@@ -96,7 +141,7 @@ HOLDERS = frozenset({list, dict, tuple})
 def _careful(value: Any, limit: int | None, tagger: Tagger | None) -> Json:
     """Node by node, converting what can be and naming what cannot."""
     budget = [limit or 100_000_000] * 2
-    copy = _Copy(budget, tagger or _untagged).node(value, (), frozenset())
+    copy = _Copy(budget, tagger or _untagged).node(value)
     size = len(to_text(copy).encode())
     if limit is not None and size > limit:
         raise NotJson((), too_large(limit))
@@ -108,50 +153,64 @@ def _untagged(value: Any) -> None:
 
 
 class _Copy:
-    """One careful copy: what is left of the limit (and the limit itself), and who knows further types."""
+    """One careful copy: what is left of the limit (and the limit itself), who knows further types, and where it is."""
 
     def __init__(self, budget: list[int], tagger: Tagger) -> None:
         self._budget = budget
         self._tagger = tagger
+        self._path: list[str | int] = []
+        #: The values around the one that is copied, by identity.
+        self._above: set[int] = set()
 
-    def node(self, value: Any, pointer: Pointer, above: frozenset[int]) -> Json:
+    def node(self, value: Any) -> Json:
         if value is None or isinstance(value, bool):
             return value
         self._budget[0] -= len(value) if isinstance(value, str) else 1
         if self._budget[0] < 0:
             raise NotJson((), too_large(self._budget[1]))
         if type(value) not in PLAIN_TYPES and (tagged := self._tagger(value)) is not None:
-            if id(value) in above:
-                raise NotJson(pointer, "the value holds itself")
-            return self.container(tagged, pointer, above | {id(value)})
+            return self._within(value, tagged)
         if isinstance(value, Enum):
-            return self.node(value.value, pointer, above)
+            return self.node(value.value)
         if isinstance(value, str):
-            return _text(str.__str__(value), pointer)
+            return _text(str.__str__(value), self._path)
         if isinstance(value, int):
-            return _whole(int(value), pointer)
+            return _whole(int(value), self._path)
         if isinstance(value, float):
-            return _finite(float(value), pointer)
-        if id(value) in above:
-            raise NotJson(pointer, "the value holds itself")
-        if len(pointer) >= DEPTH:
-            raise NotJson(pointer, f"more than {DEPTH} levels deep")
-        return self.container(value, pointer, above | {id(value)})
+            return _finite(float(value), self._path)
+        return self._within(value, value)
 
-    def container(self, value: Any, pointer: Pointer, above: frozenset[int]) -> Json:
+    def _within(self, value: Any, form: Any) -> Json:
+        """The copy of what holds other values; ``form`` stands for it."""
+        if id(value) in self._above:
+            raise NotJson(tuple(self._path), "the value holds itself")
+        if len(self._path) >= DEPTH:
+            raise NotJson(tuple(self._path), f"more than {DEPTH} levels deep")
+        self._above.add(id(value))
+        copy = self._container(form)
+        self._above.discard(id(value))
+        return copy
+
+    def _at(self, key: str | int, value: Any) -> Json:
+        self._path.append(key)
+        copy = self.node(value)
+        self._path.pop()
+        return copy
+
+    def _container(self, value: Any) -> Json:
         if isinstance(value, list | tuple):
-            return [self.node(item, (*pointer, index), above) for index, item in enumerate(value)]
+            return [self._at(index, item) for index, item in enumerate(value)]
         if is_dataclass(value) and not isinstance(value, type):
             value = {field.name: getattr(value, field.name) for field in fields(value)}
         elif callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
             value = dump(mode="json")
         if isinstance(value, Mapping):
-            return {_key(key, pointer): self.node(item, (*pointer, str(key)), above) for key, item in value.items()}
+            return {_key(key, self._path): self._at(str(key), item) for key, item in value.items()}
         said = _said(value)
         if said is not _UNSURE:
-            return self.node(said, pointer, above)
+            return self.node(said)
         name = type(value).__name__
-        raise NotJson(pointer, f"{_article(name)} is no JSON value{_REMEDIES.get(name, _REGISTER)}")
+        raise NotJson(tuple(self._path), f"{_article(name)} is no JSON value{_REMEDIES.get(name, _REGISTER)}")
 
 
 #: What JSON says itself: nobody's serializer is asked for it.
@@ -195,29 +254,31 @@ def _article(name: str) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _key(key: Any, pointer: Pointer) -> str:
+def _key(key: Any, path: list[str | int]) -> str:
     if isinstance(key, str):
-        return str(_text(str.__str__(key), pointer))
-    raise NotJson(pointer, f"the key {key!r} is {_article(type(key).__name__)}; JSON keys are text")
+        return str(_text(str.__str__(key), path))
+    raise NotJson(
+        tuple(path), f"the key {shortened(repr(key), 100)} is {_article(type(key).__name__)}; JSON keys are text"
+    )
 
 
-def _text(value: str, pointer: Pointer) -> str:
+def _text(value: str, path: list[str | int]) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise NotJson(pointer, "the text holds half a surrogate pair, which UTF-8 cannot say") from None
+        raise NotJson(tuple(path), "the text holds half a surrogate pair, which UTF-8 cannot say") from None
     return value
 
 
-def _whole(value: int, pointer: Pointer) -> int:
-    if abs(value) >= 10**DIGITS:
-        raise NotJson(pointer, f"a whole number of more than {DIGITS} digits")
+def _whole(value: int, path: list[str | int]) -> int:
+    if abs(value) >= TOO_LONG:
+        raise NotJson(tuple(path), f"a whole number of more than {DIGITS} digits")
     return value
 
 
-def _finite(value: float, pointer: Pointer) -> float:
+def _finite(value: float, path: list[str | int]) -> float:
     if not math.isfinite(value):
-        raise NotJson(pointer, f"{value} is no JSON number")
+        raise NotJson(tuple(path), f"{value} is no JSON number")
     return value
 
 

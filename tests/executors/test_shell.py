@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,8 @@ def test_scalars_in_a_list_are_arguments_as_env_has_them() -> None:
         (["nosuch-program"], {}, "there is no such program"),
         (["/etc"], {}, "may not be executed"),
         (["echo", "a\0b"], {}, "NUL"),
+        (["echo", "half \ud800"], {}, "half a surrogate pair"),
+        ("true", {"env": {"A": "half \ud800"}}, "half a surrogate pair"),
         (["echo", "x" * 131_072], {}, "pass it with stdin:"),
         (
             "true",
@@ -170,6 +173,13 @@ def test_output_lines_are_data_and_no_directives() -> None:
     found = error(run("printf 'X<<EOF\\nY=2\\nEOF\\n' > $YAMLFLOW_OUTPUT"))
     assert found.code == "bad_result"
     assert "line 1: expected name=value" in found.message
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_line(odd: str) -> None:
+    given = {"TEXT": f"one{odd}admin=true"}
+    assert result(run('printf "a=%s\\n" "$TEXT" > $YAMLFLOW_OUTPUT', env=given)) == {"a": given["TEXT"]}
+    assert result(run('printf "%s\\nb\\r\\n" "$TEXT"', env=given, parse="lines")) == [given["TEXT"], "b"]
 
 
 @pytest.mark.parametrize(
@@ -406,11 +416,20 @@ def test_the_working_folder_deleted_meanwhile_is_the_commands_own_affair(tmp_pat
 
 def test_no_descriptors_left_fails_the_step_and_not_the_worker() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    loop_takes = len(os.listdir("/proc/self/fd")) + 6
-    resource.setrlimit(resource.RLIMIT_NOFILE, (loop_takes, hard))
+    # The limit is on numbers, and lower ones may be free: all are taken, then as many given back as the loop takes.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard))
+    taken = []
     try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for number in taken[-5:]:
+            os.close(number)
+        del taken[-5:]
         outcome = run("true")
     finally:
+        for number in taken:
+            os.close(number)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert error(outcome).code in ("spawn_failed", "executor_error")
     assert result(run("echo on"))["stdout"] == "on\n"

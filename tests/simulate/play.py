@@ -148,6 +148,7 @@ class Play:
     def finish(self) -> None:
         """From here on everybody behaves: every run must end."""
         world = self.world
+        self.rules.look_at_store()
         world.tell("", "-- from here on all is calm")
         world.be_calm()
         world.timers.clear()

@@ -1,4 +1,4 @@
-"""What every command shares: its common options, and how its help and its examples are laid out. Imports only click."""
+"""What every command shares: its common options, and how its help and its examples are laid out. Imports click."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+
+from ..errors import YamlflowError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: Where the settings from flags are kept, for all commands of one call.
@@ -96,6 +98,10 @@ def version() -> str:
         return "0"
 
 
+#: What says of itself what is wrong.
+EXPECTED = (YamlflowError, click.ClickException, click.exceptions.Exit, click.Abort, OSError)
+
+
 class Command(click.Command):
     """A command with the common options, which its help lists last, and with examples, which it lists first."""
 
@@ -118,10 +124,31 @@ class Command(click.Command):
         write_options(ctx, formatter, "Options", own)
         write_options(ctx, formatter, "Common options", self.shared)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED:
+            raise
+        except Exception as fault:  # a fault of ours, unless the store holds what we did not write
+            from .opening import damaged
+
+            if (found := damaged(ctx)) is not None:
+                raise found from fault
+            raise
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        refuse_twice(self.make_parser(ctx).parse_args(list(args))[2], ctx)
         rest = super().parse_args(ctx, args)
         listen(flags_of(ctx))
         return rest
+
+
+def refuse_twice(given: Sequence[click.Parameter], ctx: click.Context) -> None:
+    """Refuse an option that takes one value and has two: which is meant, nobody can tell. ``UsageError``."""
+    for param in given:
+        once = isinstance(param, click.Option) and not (param.multiple or param.is_flag or param.count)
+        if once and given.count(param) > 1:
+            raise click.UsageError(f"{param.opts[0]} is given {given.count(param)} times; give it once.", ctx)
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
@@ -161,10 +188,39 @@ def listen(flags: Mapping[str, Any]) -> None:
     level = flags.get("log_level") or os.environ.get("YAMLFLOW_LOG_LEVEL")
     form = flags.get("log_format") or os.environ.get("YAMLFLOW_LOG_FORMAT")
     file = flags.get("log_file") or os.environ.get("YAMLFLOW_LOG_FILE")
-    if level or form or file:
+    if level or form or file or "log_file" in flags:
+        from ..project import from_environment, given
         from .diagnostics import set_up
 
+        # Both refuse what no setting can be, and say where it was set.
+        given(flags)
+        from_environment(os.environ)
+
         set_up(level or "warning", form or "text", file)
+
+
+class Count(click.IntRange):
+    """A whole number from ``least``, and at most ``most``."""
+
+    name = "whole number"
+
+    def __init__(self, least: int = 1, most: int | None = None) -> None:
+        from ..checks import MOST
+
+        super().__init__(least, most or MOST)
+        self._bounded = most is not None
+
+    def _describe_range(self) -> str:
+        return super()._describe_range() if self._bounded else f"x>={self.min}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            # Python itself reads no number of more than some thousand digits.
+            number = int(value[:20])
+            if self.max is not None and number > self.max:
+                self.fail(f"{value} is more than {self.max:,}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

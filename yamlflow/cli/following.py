@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .. import supervised
 from ..plugins import Plugins
 from ..project import Project
 from ..rows import EventRow, RunRow
@@ -60,6 +61,8 @@ def follow(
     feed = Feed(lambda event: view.take(event))
 
     def hear(event: EventRow) -> None:
+        if event.kind == "step.leased":
+            supervised.life.took()
         feed.hear(event)
         followed.hear(event, runtime.store)
 
@@ -71,15 +74,20 @@ def follow(
         runs = list(begin(runtime))
         view = view_for(f"{title}  {runs[0].id}", quiet=quiet, several=several)
         followed.begin(runtime.store, runs)
+        if len(runs) == 1:
+            supervised.life.began(f"{runs[0].id}@{runs[0].execution}")
         for run in runs:
             feed.follow(run.key, recall(runtime, view, run))
 
         def done() -> bool:
+            if signals.asked > 0:
+                # Whether the store can be asked or not.
+                return True
             steady = runtime.clock.steady()
             over = followed.ended(runtime.store, steady, lambda: feed.catch_up(runtime.store))
             if not over and not quiet and followed.still(steady):
                 say_why(runtime, view, followed)
-            return over or signals.asked > 0
+            return over
 
         with view:
             work(runtime, done)

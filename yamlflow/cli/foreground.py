@@ -1,6 +1,6 @@
 """Working in the foreground: one worker loop in this thread, a view of what happens, and an orderly end.
 
-The first SIGINT or SIGTERM takes nothing more and hands back what is in hand; the second one ends the process at once,
+The first SIGINT, SIGTERM or SIGHUP takes nothing more and hands back what is in hand; the second one ends the process at once,
 which costs no more than a crash would.
 """
 
@@ -12,18 +12,17 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..clock import SECOND, wait
-from ..errors import StoreUnavailable
+from .. import supervised
+from ..clock import SECOND, Clock, SystemClock
+from ..guard import MARK
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
+from ..worker import PATIENCE
 from .lines import to_stderr
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
-
-#: Seconds that a store may be out of reach before the foreground gives up.
-PATIENCE = 60
 
 
 class View(Protocol):
@@ -94,16 +93,23 @@ class Feed:
 
 
 class Signals:
-    """While it holds, SIGINT and SIGTERM ask this process to stop; asked twice, it ends at once."""
+    """While it holds, SIGINT, SIGTERM and SIGHUP ask this process to stop; asked twice, it ends at once.
+
+    A SIGHUP that whoever started it lets it ignore (``nohup``) is ignored.
+    """
 
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
+        self._asked_at = 0
+        self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._hear)
         return self
 
@@ -112,8 +118,12 @@ class Signals:
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.asked += 1
+        now = self._clock.steady()
+        if self.asked and now - self._asked_at < supervised.TOGETHER * SECOND:
+            return
+        self.asked, self._asked_at = self.asked + 1, now
         if self.asked > 1:
+            supervised.life.ended(self._status)
             os._exit(self._status)
         self._wake_up()
 
@@ -126,30 +136,9 @@ def work(
     grace: int = 0,
     patience: int | None = PATIENCE,
     cycles: int | None = None,
+    kill_grace: float | None = None,
 ) -> None:
-    """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
-
-    A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
-    """
-    worker = runtime.worker
-    worker.open()
-    failures = turns = 0
-    try:
-        while not done() and (cycles is None or turns < cycles):
-            turns += 1
-            try:
-                worker.turn()
-                failures = 0
-            except StoreUnavailable as trouble:
-                failures += 1
-                if failures == 1:
-                    to_stderr(f"the store is out of reach, trying again: {trouble}")
-                if patience is not None and failures > patience:
-                    raise
-                wait(SECOND)
-                continue
-            if not done() and turns != cycles:
-                worker.rest()
-    finally:
-        worker.drain(grace)
-        worker.close()
+    """Work as ``Worker.run`` does, and tell people of a store that is out of reach."""
+    supervised.life.marks(runtime.bench.guard.env.get(MARK, ""))
+    supervised.life.beat()
+    runtime.worker.run(done, cycles=cycles, grace=grace, kill_grace=kill_grace, patience=patience, say=to_stderr)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import click
 
+from ..lifecycle import MAX_LOST
 from ..rows import EventRow
 from ..views.board import Board, Change, Entry
 from ..views.outline import counted
+from .neat import one_line
 from .texts import clock_time, length, mark, short
 
 #: Failures inside one counted fan-out that get a line of their own.
@@ -58,7 +60,7 @@ class Lines:
 
     def _say(self, at: int, status: str, text: str) -> None:
         if text:
-            self.write(f"{clock_time(at)} {mark(status)} {self.prefix}{text}")
+            self.write(f"{clock_time(at)} {mark(status)} {one_line(self.prefix + text)}")
 
     def _count(self, change: Change, loop: Entry) -> None:
         entry, at = change.entry, change.event.at
@@ -128,7 +130,8 @@ def words(change: Change, entry: Entry) -> tuple[str, str]:
         case "step.canceled":
             return "canceled", f"{path} canceled{f' ({entry.note})' if entry.note else ''}"
         case "step.lost":
-            return "lost", f"{path} lost its worker {told.get('worker', '')}; it is offered again"
+            how = told.get("message") or f"its worker {told.get('worker', '')} was lost"
+            return "lost", f"{path}: {how}; loss {told.get('lost', 1)} of {MAX_LOST}"
         case "step.waiting":
             return "waiting", f"{path} waits{f' {entry.note}' if entry.note else ''}"
         case "step.progress":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import command, json_option
+from ..policies import MOST_SLOTS
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
@@ -30,7 +31,7 @@ MOST = 10_000
     ],
 )  # fmt: skip
 @click.argument("run_id", required=False, metavar="[RUN]")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Calls at once. [one per core, at least 4]")
+@click.option("--workers", type=Count(1, MOST_SLOTS), metavar="N", help="Calls at once. [one per core, at least 4]")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the outputs and errors.")
 @json_option
 @click.pass_context
@@ -40,9 +41,10 @@ def resume(ctx: click.Context, run_id: str | None, workers: int | None, quiet: b
     What was committed before an interruption or crash is not done again. A step that was in hand is offered again; its
     attempt is not spent. A run that has ended already only tells what came of it.
     """
+    from ..supervised import life
     from .opening import project_of
 
-    return go_on(ctx, project_of(ctx), run_id, workers=workers, quiet=quiet, as_json=as_json)
+    return go_on(ctx, project_of(ctx), life.begun or run_id, workers=workers, quiet=quiet, as_json=as_json)
 
 
 def go_on(

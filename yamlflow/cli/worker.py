@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..checks import check_id
+from ..policies import MOST_SLOTS
 from ..rows import EventRow
 from ..views.board import STATUS
-from .common import command
+from .common import Count, command
 from .lines import to_stderr
 from .texts import clock_time, mark
 
@@ -19,18 +21,28 @@ if TYPE_CHECKING:
     from .scheduled import Scheduled
 
 
+#: Seconds between SIGTERM and SIGKILL for what has not ended within the grace: whoever asked counts on an end.
+AFTER_GRACE = 0.5
+
+
 class Span(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as milliseconds."""
+    """A duration, as milliseconds; with ``some`` it is not nothing."""
 
     name = "duration"
+
+    def __init__(self, *, some: bool = False) -> None:
+        self._some = some
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from ..duration import InvalidDuration, parse_duration
 
         try:
-            return value if isinstance(value, int) else parse_duration(value)
+            found = value if isinstance(value, int) else parse_duration(value)
         except InvalidDuration as wrong:
             self.fail(str(wrong), param, ctx)
+        if self._some and found == 0:
+            self.fail("it must be more than nothing.", param, ctx)
+        return found
 
 
 @command(
@@ -49,21 +61,27 @@ class Span(click.ParamType):  # type: ignore[type-arg]
     "--max-workers",
     "--workers",
     "workers",
-    type=click.IntRange(1),
+    type=Count(1, MOST_SLOTS),
     metavar="N",
     help="Calls at once. [one per core, at least 4]",
 )
 @click.option("--name", default="", metavar="NAME", help="What the worker is called. [host, process and 8 characters]")
-@click.option("--lease", type=Span(), metavar="TIME", help="How long a step stays its own when it falls silent. [30s]")
 @click.option(
-    "--poll", type=Span(), default=250, metavar="TIME", help="How long at most until it sees others' changes. [250ms]"
+    "--lease", type=Span(some=True), metavar="TIME", help="How long a step stays its own when it falls silent. [30s]"
+)
+@click.option(
+    "--poll",
+    type=Span(some=True),
+    default=250,
+    metavar="TIME",
+    help="How long at most until it sees others' changes. [250ms]",
 )
 @click.option(
     "--grace", type=Span(), default=30_000, metavar="TIME", help="How long steps may go on when told to stop. [30s]"
 )
 @click.option("--schedules", is_flag=True, help="Start the runs of the project's schedules too, as a scheduler would.")
 @click.option("--schedule", "named", multiple=True, metavar="PACKAGE", help="Those of this package only.")
-@click.option("--max-cycles", type=click.IntRange(1), metavar="N", help="Stop after so many turns.")
+@click.option("--max-cycles", type=Count(), metavar="N", help="Stop after so many turns.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what happens.")
 @click.pass_context
 def worker(
@@ -75,11 +93,14 @@ def worker(
     Told to stop once, it takes nothing more, lets what is in hand end within --grace, and gives the rest back unspent;
     told twice, it ends at once. Another worker takes over what a dead one had.
     """
+    from ..supervised import life
     from .foreground import Signals, work
     from .opening import looking, plugins_of, project_of, working
     from .resume import live_runs
     from .scheduled import files_of, scheduled
 
+    if name:
+        check_id(name, "worker's name")
     project = project_of(ctx)
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
@@ -88,8 +109,14 @@ def worker(
         plugins = plugins_of(ctx, project, *beside, *dict.fromkeys(file.absolute().parent for file in files))
         warn_of_queues(words(queues), [row.name for row, _, _ in archive.store.queues()])
     found = scheduled(files, plugins, named=bool(named)) if schedules or named else []
+
+    def hear(event: EventRow) -> None:
+        if event.kind == "step.leased":
+            life.took()
+        said.hear(event)
+
     with working(
-        ctx, project, plugins=plugins, on_event=said.hear, worker_id=name, workers=workers,
+        ctx, project, plugins=plugins, on_event=hear, worker_id=name, workers=workers,
         only_queues=words(queues), only_kinds=kinds_of(kinds, plugins),
         lease=lease and lease / 1000, poll_interval=poll / 1000, new=True,
     ) as runtime:  # fmt: skip
@@ -106,7 +133,7 @@ def worker(
             def stop() -> bool:
                 return signals.asked > 0
 
-            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles)
+            work(runtime, stop, grace=grace, patience=None, cycles=max_cycles, kill_grace=AFTER_GRACE)
             said.say(f"worker {runtime.worker.name} has stopped")
             return 0
 
@@ -123,7 +150,12 @@ def look_after(runtime: Runtime, said: Saying, found: list[Scheduled], plugins: 
 
 def words(text: str | None) -> list[str] | None:
     """Names with commas between them; None for all."""
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+    if text is None:
+        return None
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        raise click.UsageError(f'Names with commas between them are wanted; "{text}" has an empty one.')
+    return names
 
 
 def warn_of_queues(wanted: list[str] | None, known: list[str]) -> None:

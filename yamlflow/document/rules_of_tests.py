@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from ..errors import Problem
 from ..outcome import Json
+from ..patterns import NoPattern, compiled
 from . import phrases
 from .rules import RULES
 from .schema import OK, Rule
@@ -98,8 +98,8 @@ def _error_rule(value: Json, found: Found) -> Found:
     if not isinstance(pattern, str):
         return found
     try:
-        re.compile(pattern)
-    except re.error as wrong:
+        compiled(pattern)
+    except NoPattern as wrong:
         message = f"this is no regular expression: {wrong}"
         return [*found, Problem(message=message, remedy="Use message for plain text.", pointer=("message_matches",))]
     return found

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..errors import Problem
+from ..judging import canonical
 from ..outcome import Json
 from . import phrases
 from .complaints import MOST_PROBLEMS
@@ -250,8 +251,8 @@ def below(part: str | int, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _one_of(values: list[Json]) -> Check:
-    allowed = {_canonical(value) for value in values}
-    return lambda value: OK if _canonical(value) in allowed else [phrases.not_one_of(values, value)]
+    allowed = {canonical(value) for value in values}
+    return lambda value: OK if canonical(value) in allowed else [phrases.not_one_of(values, value)]
 
 
 def _text(node: Mapping[str, Json]) -> list[Check]:
@@ -290,21 +291,8 @@ def _twice(value: list[Json]) -> list[Problem]:
     return [
         replace(phrases.twice(item), pointer=(position,))
         for position, item in enumerate(value)
-        if seen.setdefault(_canonical(item), position) != position
+        if seen.setdefault(canonical(item), position) != position
     ][:MOST_PROBLEMS]
-
-
-def _canonical(value: Json) -> Json:
-    """A hashable stand-in that is equal exactly for values that JSON Schema calls equal."""
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, bool):
-        return ("boolean", value)
-    if isinstance(value, int | float):
-        return ("number", value)
-    if isinstance(value, list):
-        return ("array", *map(_canonical, value))
-    return ("object", frozenset((key, _canonical(item)) for key, item in value.items()))
 
 
 def uses_only(node: Json, keywords: frozenset[str]) -> bool:

@@ -7,24 +7,26 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from .. import lifecycle
 from ..clock import Clock, to_text
-from ..errors import NotAllowed, UnknownName
+from ..errors import NotAllowed, StoreBusy, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import Asking, CancelStep, Error, Failed, Json, Succeeded, Waiting
 from ..plan import UNDO, Plan
 from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
-from ..store.base import Store
+from ..store.base import Store, Transaction
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
 from .cache import take_kept, unkept
 from .children import renew, spawn
 from .decisions import (
     Admitted,
     Expanded,
+    Lost,
     Opened,
     PassedBy,
     Rendered,
@@ -42,6 +44,7 @@ from .places import tell_refusal
 from .runs import start
 from .signals import send, sent
 from .soundness import emitted_error
+from .time import time_of
 from .waits import answer, time_out, wait
 from .work import Work
 
@@ -51,11 +54,20 @@ PlanSource = Callable[[str], Plan]
 
 @contextmanager
 def transact(
-    store: Store, plan_of: PlanSource, clock: Clock, *, on_event: Callable[[EventRow], None] | None = None
+    store: Store,
+    plan_of: PlanSource,
+    clock: Clock,
+    *,
+    on_event: Callable[[EventRow], None] | None = None,
+    tries: int = 1,
 ) -> Iterator[Work]:
-    """One transaction: what the block does to the work is settled, written and committed together."""
-    with store.transaction() as tx:
-        work = Work(tx, plan_of, now=clock.now(), chance=clock.random)
+    """One transaction: what the block does to the work is settled, written and committed together.
+
+    ``tries`` is how often it is asked for while another program holds the store locked.
+    """
+    with ExitStack() as open_until_here:
+        tx = begun(store, open_until_here, tries)
+        work = Work(tx, plan_of, now=time_of(tx, clock), chance=clock.random)
         yield work
         settle(work)
         keep_event_limits(work)
@@ -64,6 +76,17 @@ def transact(
     if on_event is not None:
         for event in work.told:
             on_event(event)
+
+
+def begun(store: Store, stack: ExitStack, tries: int) -> Transaction:
+    """A transaction that ends with the stack; ``StoreBusy`` when it cannot be had."""
+    for tried in range(1, tries):
+        try:
+            return stack.enter_context(store.transaction())
+        except StoreBusy as busy:
+            if tried == 1:
+                logging.getLogger("yamlflow.store").warning("waiting for the store: %s", busy)
+    return stack.enter_context(store.transaction())
 
 
 def keep_event_limits(work: Work) -> None:
@@ -88,7 +111,7 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
         if row is not None:
             work.event(row.run, "step.refused", row.path, {"worker": worker, "epoch": epoch})
         return False
-    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered):
+    if row.cancel is not None and not isinstance(outcome, Succeeded | Sent | Failed | Rendered | Lost):
         stop_decision(work, row)
         return True
     match outcome:
@@ -100,6 +123,8 @@ def report(work: Work, *, step: int, epoch: int, worker: str, outcome: Report) -
             wait(work, row, outcome)
         case Timed():
             wait(work, row, outcome.outcome, outcome.deadline)
+        case Lost():
+            expire(work, row, outcome.error)
         case Sent():
             succeed(work, row, outcome.outcome, outcome)
         case Spawned():
@@ -292,10 +317,13 @@ def wake(work: Work, row: StepRow) -> None:
         end(work, lifecycle.ended(row, "succeed", now=work.now, result=result))
 
 
-def expire(work: Work, row: StepRow) -> None:
-    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses."""
-    payload = {"worker": row.worker, "epoch": row.epoch}
-    after = lifecycle.lost(row, now=work.now)
+def expire(work: Work, row: StepRow, error: Error | None = None) -> None:
+    """A lease ran out, or its worker is dead: the step is offered again, or fails after too many losses.
+
+    ``error`` is why, where somebody lived to tell.
+    """
+    payload = {"worker": row.worker, "epoch": row.epoch, **({} if error is None else {"message": error.message})}
+    after = lifecycle.lost(row, now=work.now, error=error)
     work.event(row.run, "step.lost", row.path, {**payload, "lost": after.lost})
     if is_over(after):
         end(work, after)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..outcome import Asking, Json, Outcome, Succeeded, Waiting
+from ..outcome import Asking, Error, Json, Outcome, Succeeded, Waiting
 from .starts import Start
 
 
@@ -71,6 +71,13 @@ class Timed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """A call that ran apart took its process with it, as it had taken a worker before."""
+
+    error: Error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """A success that sends signals; for each of them the run to start should nobody be there to get it."""
 
@@ -95,5 +102,5 @@ class Renewed:
     start: Start
 
 
-Decision = PassedBy | Admitted | Opened | Expanded | Rendered | Repeated | Timed | Sent | Spawned | Renewed
+Decision = PassedBy | Admitted | Opened | Expanded | Rendered | Repeated | Timed | Sent | Spawned | Renewed | Lost
 Report = Outcome | Decision

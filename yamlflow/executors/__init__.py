@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect
 import re
+import reprlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +28,9 @@ from .checking import Finding, checker
 
 __all__ = ["Deferred", "Executor", "Mode", "execute", "execute_async", "executor", "executor_of", "fault_outcome"]
 
-#: ``inline`` is trivial and runs where the worker's loop runs; ``thread`` in a thread; ``async`` as a coroutine.
-Mode = Literal["inline", "thread", "async"]
+#: ``inline`` is trivial and runs where the worker's loop runs; ``thread`` in a thread; ``async`` as a coroutine;
+#: ``process`` in a child process, each call in its own.
+Mode = Literal["inline", "thread", "async", "process"]
 KIND = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 ATTRIBUTE = "__yamlflow_executor__"
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -64,6 +66,16 @@ class Executor:
         """How ``with`` becomes arguments."""
         return Binding(self.call, self.kind)
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function, wherever it is called."""
+        return _is_async(self.call)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a call is for ``execute_async``: it can be made to stop."""
+        return self.mode in ("async", "process")
+
     @cached_property
     def doc(self) -> str:
         """The docstring, unindented."""
@@ -80,7 +92,14 @@ class Executor:
             yield from _texts_at(given, path.split("."))
 
     def start(self, step: StepContext) -> Any:
-        """Check the input and call the function; a coroutine for ``async``. Raises whatever the function raises."""
+        """Check the input and call the function; what is to be awaited for ``async`` and ``process``.
+
+        Raises whatever the function raises.
+        """
+        if self.mode == "process":
+            from .apart import call_apart
+
+            return call_apart(self, step)
         if self.declared is None:
             arguments = self.binding.arguments(step)
             step.input = arguments["input"] if self.binding.whole else self._revived(step, self._filled(step.raw_input))
@@ -151,10 +170,19 @@ def executor(
 
     Without ``schema`` the type hints say what ``with`` holds. With it the function takes the ``StepContext`` alone and
     finds the checked input, defaults filled in, in ``step.input``. ``mode`` is ``async`` for coroutine functions, else
-    ``thread``.
+    ``thread``; with ``process`` each call has a process of its own, and whatever becomes of that is this step's affair
+    alone.
     """
     if not isinstance(kind, str) or len(kind) > 100 or not KIND.fullmatch(kind):
-        raise PluginError(f"{kind!r} is no name for a kind; write letters, digits, _ - . and / between parts")
+        thing: Any = kind
+        given = f"the function {thing.__name__}" if inspect.isfunction(thing) else reprlib.repr(thing)
+        raise PluginError(
+            f'{given} is no name for a kind; write @executor("a/kind") with letters, digits, _ - . and / between parts'
+        )
+    if schema is not None and not isinstance(schema, Mapping):
+        raise PluginError(
+            f'kind "{kind}": a schema is a mapping in the words of JSON Schema, not {reprlib.repr(schema)}'
+        )
 
     def declare(function: Function) -> Function:
         _refuse_unfit(function, kind, mode, declared=schema is not None)
@@ -200,7 +228,11 @@ def _refuse_unfit(function: Any, kind: str, mode: Mode | None, *, declared: bool
         raise PluginError(f'kind "{kind}": the function is already the executor of "{other}"')
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise PluginError(f'kind "{kind}": a generator cannot be an executor; return a list')
-    if mode is not None and (mode == "async") != _is_async(function):
+    if mode == "process" and "<locals>" in getattr(function, "__qualname__", ""):
+        raise PluginError(
+            f'kind "{kind}": mode "process" is for a function at the top of a module: another process imports it'
+        )
+    if mode not in (None, "process") and (mode == "async") != _is_async(function):
         written = "async def" if _is_async(function) else "def"
         raise PluginError(f'kind "{kind}": mode "{mode}" does not go with {written}')
     if not declared:
@@ -226,7 +258,7 @@ def execute(executor: Executor, step: StepContext) -> Outcome:
 
 
 async def execute_async(executor: Executor, step: StepContext) -> Outcome:
-    """Run an executor of mode ``async`` to its end; canceled when the step is, or when its deadline passes.
+    """Run an executor of mode ``async`` or ``process`` to its end; canceled when the step is, or when its deadline passes.
 
     The executor then finds ``asyncio.CancelledError`` raised at its ``await`` and cleans up in its own time. Raises
     nothing but ``CancelledError``, when the caller itself was canceled.
@@ -246,7 +278,7 @@ async def _supervised(work: Awaitable[Any], step: StepContext) -> Outcome:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(_contained(work))
+    task = loop.create_task(_contained(work), name=step.step.path)
     expired = False
 
     def stop() -> None:

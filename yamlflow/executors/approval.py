@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..context import StepContext
 from ..errors import Permanent
+from ..judging import why_no_schema
 from ..outcome import Asking, Json
 from . import executor
 
@@ -28,16 +29,6 @@ def approval(step: StepContext) -> Asking:
     Where a `form` is asked for, a yes has to fit it. When the step's `timeout` has passed it fails with `timeout`.
     """
     form = step.input.get("form")
-    if form is not None:
-        _refuse_no_schema(form)
+    if form is not None and (why := why_no_schema(form)):
+        raise Permanent("bad_input", f"with.form is no JSON Schema that a form can be judged by: {why}")
     return Asking(prompt=step.input["prompt"], form=form)
-
-
-def _refuse_no_schema(form: Json) -> None:
-    # Imported here: it takes long to load, and most questions have no form.
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(form)
-    except SchemaError as wrong:
-        raise Permanent("bad_input", f"with.form is no JSON Schema: {wrong.message}") from None

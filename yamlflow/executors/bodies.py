@@ -42,8 +42,9 @@ class Inflate:
             return self._inflater.decompress(piece, most)
         except zlib.error as wrong:
             if first and self._wbits == zlib.MAX_WBITS:
-                self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-                return self._inflater.decompress(piece, most)
+                # Without a header, as some servers have it; what is none of both says so at the second try.
+                self._wbits, self._inflater = -zlib.MAX_WBITS, zlib.decompressobj(-zlib.MAX_WBITS)
+                return self.feed(piece, most)
             raise Permanent("bad_result", f"the body is not compressed as it says: {wrong}") from None
 
 
@@ -79,7 +80,7 @@ def text_of(content: bytes, content_type: str, charset: str | None) -> str:
     """The body as text; ``Permanent`` (``bad_result``) when it is none."""
     try:
         return content.decode(charset or "utf-8")
-    except (UnicodeDecodeError, LookupError):
+    except (ValueError, LookupError):
         if content_type.startswith("text/"):
             return content.decode("latin-1")
     raise Permanent("bad_result", f"the body ({content_type or 'no content type'}) is no text; keep it with `save_as`")

@@ -14,7 +14,9 @@ from typing import Any
 from ..duration import InvalidDuration, parse_duration
 from ..errors import Pointer, did_you_mean, shortened
 from ..inputs import type_words
+from ..judging import Unjudgeable, errors_of
 from ..outcome import Json
+from ..patterns import NoPattern, search
 
 #: A place within the value and what is wrong there.
 Finding = tuple[Pointer, str]
@@ -116,9 +118,12 @@ def _same(one: Json, other: Json) -> bool:
 
 def _enum(choices: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:
     if not any(_same(value, choice) for choice in choices):
-        near = did_you_mean(str(value), [each for each in choices if isinstance(each, str)])
+        near = did_you_mean(
+            value if isinstance(value, str) else "", [each for each in choices if isinstance(each, str)]
+        )
         hint = f". {near}" if near else ""
-        yield pointer, f"expected one of {', '.join(map(str, choices))}; got {shown(value)}{hint}"
+        words = shortened(", ".join(shortened(str(choice), 100) for choice in choices), 1000)
+        yield pointer, f"expected one of {words}; got {shown(value)}{hint}"
 
 
 def _const(wanted: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:
@@ -173,8 +178,16 @@ def _one_of(parts: Json, value: Json, pointer: Pointer, schema: Mapping[str, Jso
 
 
 def _pattern(pattern: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:
-    if isinstance(value, str) and not re.search(pattern, value):
-        yield pointer, f"{shown(value)} does not match {pattern}"
+    if isinstance(value, str) and not _found(pattern, value):
+        yield pointer, f"{shown(value)} does not match {shortened(pattern, 200)}"
+
+
+def _found(pattern: str, text: str) -> bool:
+    try:
+        return search(pattern, text)
+    except NoPattern:
+        # A kind's own code wrote it, and may use what RE2 does not know.
+        return re.search(pattern, text) is not None
 
 
 def _bound(
@@ -226,8 +239,10 @@ CHECKS: Mapping[str, Callable[..., Iterator[Finding]]] = {
 
 
 def _library_findings(schema: Mapping[str, Json] | bool, value: Json) -> Iterator[Finding]:
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(schema)
-    for error in validator.iter_errors(value):
+    try:
+        errors = errors_of(schema, value, find=_found)
+    except Unjudgeable as wrong:
+        yield (), str(wrong)
+        return
+    for error in errors:
         yield tuple(error.absolute_path), shortened(error.message, 500)

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from ..errors import did_you_mean
 from ..outcome import Json
-from .fault import Refused
+from .fault import Refused, shorten
 from .limits import Work, width
 
 SCALARS: Final = frozenset({str, int, float, bool, type(None)})
@@ -105,7 +105,7 @@ def read(value: Json, key: Json, owner: Callable[[], str]) -> Json:
     if isinstance(key, int) and isinstance(value, list | str):
         return value[key] if -len(value) <= key < len(value) else _no_item(value, key, owner())
     if isinstance(key, int | float | None):
-        return Missing(f"{owner()}[{to_text(key, None)}] is not there: {owner()} is {kind(value)}")
+        return Missing(f"{owner()}[{shorten(to_text(key, None))}] is not there: {owner()} is {kind(value)}")
     raise Refused(f"{kind(key)} cannot be a key", offset=None)
 
 
@@ -131,13 +131,13 @@ def _instead(owner: str, key: str) -> str:
 
 def _no_item(value: list[Json] | str, key: int, owner: str) -> Missing:
     unit = "characters" if isinstance(value, str) else "items"
-    return Missing(f"{owner}[{key}] is not there: {owner} has {len(value)} {unit}")
+    return Missing(f"{joined(owner, key)} is not there: {owner} has {len(value)} {unit}")
 
 
 def joined(owner: str, key: str | int) -> str:
     """A path and one more part as an author would write them."""
     if isinstance(key, int):
-        return f"{owner}[{key}]"
+        return f"{owner}[{shorten(str(key))}]"
     return f"{owner}.{key}" if len(key) <= 60 and key.isidentifier() else f"{owner}[{key[:60]!r}]"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ..errors import Pointer, dotted
 from ..outcome import Json
+from ..patterns import search
 
 #: Differences that are told of one value.
 MOST = 20
@@ -78,5 +79,5 @@ def fits(pattern: str, path: str) -> bool:
     """Whether a path is meant: by its whole, or by its last id without a key; ``*`` stands for anything."""
     if pattern == path:
         return True
-    matcher = re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
-    return "*" in pattern and matcher.fullmatch(path) is not None
+    meant = ".*".join(re.escape(part) for part in pattern.split("*"))
+    return "*" in pattern and search(rf"(?s)\A{meant}\z", path)

@@ -25,7 +25,7 @@ def run_executor(what: Any, input: Json = None, /, *, ports: Ports | None = None
         ports=ports or Ports(clock=FakeClock()),
         **context,
     )
-    if found.mode == "async":
+    if found.awaited:
         import asyncio
 
         step.ports = ports or Ports(clock=RealTimeClock())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from ..duration import format_duration, parse_duration
 from ..errors import Pointer, did_you_mean
 from ..outcome import Json
+from ..patterns import search
 from ..rows import StepRow
 from .likeness import alike, fits, shown, told
 from .mocks import Called, names
@@ -111,7 +111,7 @@ class Judge:
         message = str(came.get("message"))
         if "message" in expected and expected["message"] not in message:
             lines.append(f"error.message: expected {shown(expected['message'])} in it, came {shown(message)}")
-        if "message_matches" in expected and not re.search(expected["message_matches"], message):
+        if "message_matches" in expected and not search(expected["message_matches"], message):
             lines.append(f"error.message: expected a match of {expected['message_matches']}, came {shown(message)}")
         if "details_like" in expected:
             lines += told(expected["details_like"], came.get("details"), like=True, at=("error", "details"))
