@@ -47,7 +47,7 @@ def file_of(ctx: click.Context) -> tuple[Path, str]:
 @contextmanager
 def connected(path: Path, url: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """A plain connection to the store's file, whatever state it is in."""
-    from ..store.connection import connect_to_read
+    from ..store.connection import connect_to_read, refuse_foreign
     from ..store.trouble import explained
 
     uri = f"{path.absolute().as_uri()}?mode=rw"
@@ -56,6 +56,8 @@ def connected(path: Path, url: str, *, write: bool = False) -> Iterator[sqlite3.
             sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None) if write else connect_to_read(path, url)
         )
         with closing(connection):
+            if write:
+                refuse_foreign(connection, url)
             yield connection
 
 
