@@ -108,6 +108,8 @@ class Worker:
         #: Whether steps of kinds that this worker lacks are left to others without asking; see ``ability``.
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
+        #: Whether others know of it.
+        self._known = False
         self._started = bench.clock.now()
         #: Set while no sweep goes on.
         self._swept = threading.Event()
@@ -122,8 +124,10 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
+        self._there = self.bench.clock.steady()
         self._introduce()
-        self._renewed = self._there = self.bench.clock.steady()
+        self._known = True
+        self._renewed = self.bench.clock.steady()
 
     def _introduce(self) -> None:
         """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
@@ -144,8 +148,9 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            with self.bench.store.transaction() as tx:
-                tx.put_worker(self._row("stopped"))
+            if self._known:
+                with self.bench.store.transaction() as tx:
+                    tx.put_worker(self._row("stopped"))
         except StoreError:
             # The lock file says it too, as soon as it is free.
             pass
@@ -228,23 +233,23 @@ class Worker:
         ended = self.calls.taken()
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
-                # To begin may have taken a while, and a lease counts from here.
-                steady = clock.steady()
-                renewing = steady - self._renewed >= self.settings.lease // 3
+                # To begin may have taken a while: a lease counts from here, and none must have run out when it is given.
+                here = clock.steady()
+                renewing = here - self._renewed >= self.settings.lease // 3
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
                 # Each second in any case: a commit between ours and the look at the version shows in no version.
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
-                    self._hear(work, renewing, steady)
+                    self._hear(work, renewing, here)
                 self._more = scheduler.tick(
-                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(here),
                 )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
-                leased = self._lease(work, steady)
+                leased = self._lease(work, here)
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self.calls.ended[:0] = ended
@@ -257,8 +262,9 @@ class Worker:
         self._seen_version = self._version_now()
         if looking:
             self._looked = steady
+            self.bench.guard.look()
             self._sweep()
-        self._renewed = steady if renewing else self._renewed
+        self._renewed = here if renewing else self._renewed
         self._stop_canceled(work)
         cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
         for row in leased.steps:
@@ -274,12 +280,12 @@ class Worker:
             # The commit did take effect: what it leased is to begin.
             return -1
 
-    def _judges(self) -> bool:
+    def _judges(self, here: int) -> bool:
         """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
         was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
         slow judges in between.
         """
-        here, lease = self.bench.clock.steady(), self.settings.lease
+        lease = self.settings.lease
         if here - self._there > lease // 2 and here - self._judging > lease:
             self._judging = here + lease // 3
         self._there = here

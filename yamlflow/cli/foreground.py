@@ -13,7 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import supervised
-from ..clock import SECOND, SystemClock
+from ..clock import SECOND, Clock, SystemClock
+from ..guard import MARK
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
@@ -100,7 +101,7 @@ class Signals:
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
         self._asked_at = 0
-        self._clock = SystemClock()
+        self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
@@ -138,5 +139,6 @@ def work(
     kill_grace: float | None = None,
 ) -> None:
     """Work as ``Worker.run`` does, and tell people of a store that is out of reach."""
+    supervised.life.marks(runtime.bench.guard.env.get(MARK, ""))
     supervised.life.beat()
     runtime.worker.run(done, cycles=cycles, grace=grace, kill_grace=kill_grace, patience=patience, say=to_stderr)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import StoreCorrupt, StoreUnavailable, UnknownName, YamlflowError
+from ..errors import StoreCorrupt, StoreUnavailable, UnknownName, YamlflowError, shown
 from ..project import Project, open_project
 from .common import flags_of
 
@@ -68,7 +68,7 @@ def find_run(store: Store, given: str) -> RunRow:
     if found is not None:
         return found
     known = [run.id for run in store.runs(RunFilter(limit=200))]
-    raise UnknownName(f'there is no run "{given}" in {store.url}. {run_remedy(given, known)}')
+    raise UnknownName(f'there is no run "{shown(given)}" in {store.url}. {run_remedy(given, known)}')
 
 
 def find_newest(store: Store, given: str) -> RunRow:
@@ -96,7 +96,8 @@ def find_step(store: Store, run: RunRow, path: str) -> StepRow:
 
 def step_remedy(store: Store, run: RunRow, path: str) -> str:
     """Which step may have been meant: one beside it, or the one that is there with another ending."""
-    from ..errors import did_you_mean
+    import difflib
+
     from ..plan import parent_path
 
     missing, above = path, parent_path(path)
@@ -107,7 +108,11 @@ def step_remedy(store: Store, run: RunRow, path: str) -> str:
         for row in store.steps_at(run.key, [above or ""])
         for child in store.children(run.key, row.path, row.id, limit=MOST_SUGGESTED)
     ]
-    return did_you_mean(path, known) or f"`yamlflow show {run.id}` lists them."
+    # What stands below a step may be called like what is missing, and not be there.
+    near = difflib.get_close_matches(path[-1000:], known, n=3, cutoff=0.6)
+    there = {row.path for row in store.steps_at(run.key, near)}
+    meant = next((f'Did you mean "{each}"?' for each in near if each in there), "")
+    return meant or f"`yamlflow show {run.id}` lists them."
 
 
 def name_of(store: Store, run: RunRow) -> str:

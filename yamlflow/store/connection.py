@@ -127,6 +127,8 @@ def path_of(url: str) -> str:
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
     if os.path.isdir(path):
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StoreUnavailable(f"{url}: this is a device or a pipe, no regular file; name another with --store")
     return path
 
 
