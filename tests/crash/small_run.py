@@ -80,14 +80,14 @@ class Play:
     committed.
     """
 
-    def __init__(self, home: Path, heard: Callable[[str], None], *, life: int = 1, synchronous: str = "full") -> None:
+    def __init__(self, home: Path, heard: Callable[[str], None], *, life: int = 1) -> None:
         self.heard = heard
         self.clock = Passing()
         # Whatever an earlier process held has run out by now.
         self.clock.advance(600_000 * life)
         self.runtime = Runtime(
             f"sqlite:///{home}/y.db", clock=self.clock, plugins=load(entry_points=False), max_workers=8,
-            on_event=self._hear, synchronous=synchronous, worker_id=f"w{life}", poll_interval=0.001,
+            on_event=self._hear, worker_id=f"w{life}", poll_interval=0.001,
         )  # fmt: skip
         for kind in (keep, total):
             self.runtime.register(kind)
