@@ -33,7 +33,7 @@ from yamlflow.errors import StoreError
 from yamlflow.outcome import Json
 
 from .disk import ALWAYS, Calls, Disk, Fault, with_disk
-from .small_run import Play, lost, unsound
+from .small_run import Play, kept, lost, unsound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,8 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
         try:
             for number in range(runs):
                 play.act(f"r{number}")
+            if len(kept) != len(set(kept)):
+                say("fault", "a step was called again though its process lived through the trouble")
             if trouble is None:
                 say("outcome", play.outcome())
         finally:
