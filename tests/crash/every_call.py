@@ -214,6 +214,7 @@ def sweep(folder: Path, *, every: int = 1, only: str = "") -> Report:
             if not struck:
                 break
             at += every
+        print(f"{trouble.name}: {report.faults[trouble.name]} calls", file=sys.stderr, flush=True)
     return report
 
 
