@@ -214,6 +214,7 @@ steps:
 
 def check_signal(case: dict[str, Any]) -> None:
     """A run of that id, and a signal of that name to it: taken or refused."""
+    key = None if case["key"] is None else str(case["key"])
     with Runtime(clock=FakeClock()) as runtime:
         one = loaded(document.read(TAKER))
         try:
@@ -224,7 +225,7 @@ def check_signal(case: dict[str, Any]) -> None:
             run = runtime.start(one, run_id="x")
         for name in (case["name"], "go"):
             with refusals():
-                runtime.signal(run.id, name, case["data"], key=case["key"], sender=case["name"])
+                runtime.signal(run.id, name, case["data"], key=key, sender=case["name"])
         runtime.run_until_idle(max_cycles=10)
         with refusals():
             runtime.cancel(case["id"], reason=case["name"])
