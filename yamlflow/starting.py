@@ -5,7 +5,6 @@ Every run comes through here: a caller's, a schedule's, a child's, a successor's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any

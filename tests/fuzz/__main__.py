@@ -104,7 +104,8 @@ class Campaign:
                     flush=True,
                 )
         print(
-            f"{sum(self.counts.values()):,} executions in {sum(self.seconds.values()) / 3600:.2f} hours, {len(self.sites)} findings",
+            f"{sum(self.counts.values()):,} executions in {sum(self.seconds.values()) / 3600:.2f} hours, "
+            f"{len(self.sites)} findings",
             flush=True,
         )
 

@@ -135,9 +135,9 @@ def test_a_changed_case_can_be_written_and_the_original_stays(seed: int) -> None
 
 
 def test_a_campaign_runs_its_targets_in_processes_and_tells_what_it_did(tmp_path: Path) -> None:
+    options = ["--minutes", "0.02", "--slice", "1", "--target", "results", "--found", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--minutes", "0.02", "--slice", "1", "--target", "results", "--found", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", "tests.fuzz", *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "executions" in done.stdout

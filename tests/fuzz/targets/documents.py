@@ -156,6 +156,9 @@ TARGETS = (
     Target(name="test-files", make=tests_changed, check=check_tests),
     Target(
         name="data-files", make=data_file, check=check_data_file,
-        from_bytes=lambda content: {"format": ["yaml", "json", "csv"][content[0] % 3 if content else 0], "content": latin(content[1:])},
+        from_bytes=lambda content: {
+            "format": ["yaml", "json", "csv"][content[0] % 3 if content else 0],
+            "content": latin(content[1:]),
+        },
     ),
 )  # fmt: skip

@@ -24,11 +24,17 @@ from yamlflow.values import NotJson, plain
 from .. import cases
 from .target import Target, refusals, told
 
-PATTERNS = ("(a+)+$", "^(a|a)*$", "(x*)*y", "(.*a){12}$", "^[a-z]+$", "(?:a?){30}a{30}", "(", "[", "a{2,1}", "\\p{L}", "a{99999}", "(?P<x>a)(?P=x)", "")  # fmt: skip
-WORDS = ("type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "items", "prefixItems",
-         "uniqueItems", "minItems", "contains", "properties", "patternProperties", "additionalProperties", "propertyNames",
-         "required", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$id", "$anchor", "$defs",
-         "format", "default", "dependentSchemas", "dependentRequired", "unevaluatedProperties", "unevaluatedItems")  # fmt: skip
+PATTERNS = (
+    "(a+)+$", "^(a|a)*$", "(x*)*y", "(.*a){12}$", "^[a-z]+$", "(?:a?){30}a{30}", "(", "[", "a{2,1}", "\\p{L}",
+    "a{99999}", "(?P<x>a)(?P=x)", "",
+)  # fmt: skip
+WORDS = (
+    "type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "items",
+    "prefixItems", "uniqueItems", "minItems", "contains", "properties", "patternProperties", "additionalProperties",
+    "propertyNames", "required", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$id",
+    "$anchor", "$defs", "format", "default", "dependentSchemas", "dependentRequired", "unevaluatedProperties",
+    "unevaluatedItems",
+)  # fmt: skip
 REFS = ("#", "#/$defs/a", "#/$defs/b", "#a", "http://127.0.0.1:9/x", "file:///etc/passwd", "x", "#/nowhere", "urn:x")
 FORMATS = (
     "date-time",
