@@ -215,7 +215,11 @@ def test_nothing_that_is_stored_may_hold_a_secret(where: str) -> None:
         start = StartRun(package="p", inputs={"x": text})
         result = Succeeded(signals=(Signal(run="r", name="go", start=start),))
     else:
-        step.artifact("a", "x", metadata={"m": text})
+        # Refused at once: its name would be a file's.
+        with pytest.raises(Permanent) as caught:
+            step.artifact("a", "x", metadata={"m": text})
+        assert caught.value.code == "secret_in_result"
+        return
     outcome = step.outcome(result)
     assert isinstance(outcome, Failed)
     assert (outcome.error.code, outcome.error.permanent) == ("secret_in_result", True)

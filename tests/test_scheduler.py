@@ -113,8 +113,8 @@ def test_an_executor_that_stops_the_event_loop_stops_only_itself() -> None:
         await asyncio.sleep(0)
         done.set()
 
-    loop.submit(stop())
-    loop.submit(work())
+    loop.submit(stop)
+    loop.submit(work)
     assert done.wait(10)
     loop.close()
 

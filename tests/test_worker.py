@@ -18,9 +18,10 @@ from yamlflow.engine.decisions import Report
 from yamlflow.engine.work import Work
 from yamlflow.errors import StoreUnavailable
 from yamlflow.executors import executor
-from yamlflow.outcome import Json, Succeeded
+from yamlflow.outcome import Json, StartRun, Succeeded
 from yamlflow.packages import Loaded
 from yamlflow.plugins import load
+from yamlflow.rows import PackageRow, RunRow
 from yamlflow.runtime import Runtime
 from yamlflow.store.sqlite import SqliteStore, SqliteTransaction
 from yamlflow.testing import FakeClock
@@ -435,6 +436,72 @@ def test_steps_leased_by_a_commit_that_was_taken_for_failed_are_given_back_and_r
         assert one.row("a").attempt == 1
 
 
+class Unreadable(SqliteStore):
+    """A store of which runs, or packages, cannot be read so many times."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite:///:memory:")
+        self.fail: dict[str, int] = {}
+
+    def _count(self, what: str) -> None:
+        self.fail[what] = self.fail.get(what, 0) - 1
+        if self.fail[what] >= 0:
+            raise StoreUnavailable("the store cannot be read")
+
+    def run_at(self, key: int) -> RunRow | None:
+        self._count("run_at")
+        return super().run_at(key)
+
+    def newest_package(self, name: str) -> PackageRow | None:
+        self._count("newest_package")
+        return super().newest_package(name)
+
+
+@pytest.mark.parametrize("step", ["{kind: hold}", "{kind: hold, if: 'true'}", "{steps: {x: {kind: noop}}, if: 'true'}"])
+def test_a_store_that_cannot_be_read_costs_a_step_neither_its_end_nor_an_attempt(step: str) -> None:
+    store = Unreadable()
+    with desk(store) as one:
+        one.start(f"steps: {{a: {step}}}")
+        one.hold.of(one.hold.go, "a").set()
+        store.fail["run_at"] = 1
+        one.worker.turn()
+        assert one.status("a") == "running"
+        # It looks once a second for leases that are not in hand.
+        one.clock.advance(1000)
+        one.turns(lambda: one.status() == "succeeded")
+        assert one.row("a").attempt <= 1
+
+
+def test_a_call_whose_outcome_needs_a_store_that_cannot_be_read_is_called_again() -> None:
+    store = Unreadable()
+    with desk(store) as one:
+
+        @executor("spawn", schema={}, mode="thread")
+        def spawn(step: StepContext) -> StartRun:
+            return StartRun(package="child")
+
+        one.runtime.register(spawn)
+        one.runtime.start(package("steps: {x: {kind: noop}}", name="child"))
+        one.start("steps: {a: {kind: spawn}}")
+        store.fail["newest_package"] = 1
+        one.turns(lambda: store.fail["newest_package"] < 1 and not one.worker.calls.held)
+        one.clock.advance(1000)
+        one.turns(lambda: one.status() == "succeeded")
+        assert (one.row("a").attempt, one.kinds("a").count("step.released")) == (1, 1)
+
+
+def test_a_worker_that_begins_anew_under_its_name_goes_on_with_what_ran_out_meanwhile() -> None:
+    with desk() as one:
+        one.start("steps: {a: {kind: hold}}")
+        one.running("a")
+        one.clock.advance(one.worker.settings.lease + 1000)
+        again = Worker(one.runtime.bench, one.worker.settings)
+        again.turn()
+        assert one.row("a").epoch == 2
+        assert one.kinds("a").count("step.released") == 1
+        assert "step.lost" not in one.kinds("a")
+
+
 def test_a_worker_whose_store_stays_away_ends_with_the_store_s_own_error() -> None:
     store = Shaky()
     with desk(store) as one:
@@ -442,9 +509,61 @@ def test_a_worker_whose_store_stays_away_ends_with_the_store_s_own_error() -> No
         one.running("a")
         store.fail = ["", "before", "before", "before"]
         with pytest.raises(StoreUnavailable, match="reached"):
-            one.runtime.run_workers()
+            one.runtime.run_workers(patience=0)
         assert one.hold.steps[0].ports.cancel.canceled
         store.fail = []
+
+
+def test_a_worker_lives_through_a_store_that_is_out_of_reach_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    store = Shaky()
+    with desk(store) as one:
+        one.start("steps: {a: {kind: hold}}")
+        one.running("a")
+        one.hold.of(one.hold.go, "a").set()
+        # The first is the worker's own row.
+        store.fail = ["", "before", "before", "before"]
+        one.runtime.run_workers(lambda: one.status() == "succeeded")
+        assert one.kinds("a").count("step.succeeded") == 1
+        assert (one.row("a").attempt, one.row("a").lost) == (1, 0)
+    assert [line.split(":")[0].split(",")[0] for line in caplog.messages] == [
+        "the store is out of reach", "the store is there again",
+    ]  # fmt: skip
+
+
+def test_leases_that_ran_out_while_nobody_could_renew_them_are_left_to_their_workers_first() -> None:
+    store = Shaky()
+    with desk(store, name="mine") as mine:
+        mine.start("steps: {a: {kind: hold}}")
+        mine.running("a")
+        other = Runtime(store, clock=mine.clock, worker_id="other", plugins=load(entry_points=False)).worker
+        other.turn()
+        store.fail = ["before"]
+        mine.clock.advance(31_000)
+        with pytest.raises(StoreUnavailable):
+            other.turn()
+        # The other one is first when the store is there again.
+        other.turn()
+        assert mine.status("a") == "running"
+        mine.worker.turn()
+        mine.hold.of(mine.hold.go, "a").set()
+        mine.turns(lambda: mine.status() == "succeeded")
+        assert (mine.row("a").attempt, mine.row("a").lost) == (1, 0)
+
+
+def test_the_lease_of_a_worker_that_does_not_come_back_after_an_outage_is_lost_a_little_later() -> None:
+    store = Shaky()
+    with desk(store, name="mine") as mine:
+        mine.start("steps: {a: {kind: hold}}")
+        mine.running("a")
+        other = Runtime(store, clock=mine.clock, worker_id="other", plugins=load(entry_points=False)).worker
+        store.fail = ["before"]
+        mine.clock.advance(31_000)
+        with pytest.raises(StoreUnavailable):
+            other.turn()
+        other.turn()
+        mine.clock.advance(10_001)
+        other.turn()
+        assert mine.row("a").lost == 1
 
 
 def test_a_lent_connection_is_left_open() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from .checksums import result_of
 from .context import LeaseInfo, RunInfo, StepContext, StepInfo, StepSeen
 from .duration import parse_duration
-from .errors import Permanent
+from .errors import Permanent, StoreUnavailable
 from .executors import Executor
 from .logs import FileLog, log_file
 from .lookup import Bench, Lookup, declared_wrong, known_secrets, process_environment
@@ -53,11 +53,16 @@ Progress = Callable[[Mapping[str, Json]], None]
 def prepare(
     bench: Bench, row: StepRow, token: CancelToken, *, worker: str, progress: Progress = forget
 ) -> Attempt | Failed:
-    """Everything an executor needs for one attempt, or why it cannot be had."""
+    """Everything an executor needs for one attempt, or why it cannot be had.
+
+    ``StoreUnavailable`` when the store cannot be read: that is no fault of the step's.
+    """
     masking = Masking()
     try:
         lookup = Lookup(bench, row)
         return attempt(lookup, token, masking, worker, progress)
+    except StoreUnavailable:
+        raise
     except Exception as fault:  # whatever is wrong with the step's declaration is the step's failure
         context = StepContext(ports=Ports(masking=masking))
         return context.failed(Failed(error=declared_wrong(fault)))
@@ -147,6 +152,7 @@ def ports(lookup: Lookup, token: CancelToken, masking: Masking, log: LogSink, pr
         guard=bench.guard,
         clock=bench.clock,
         limits=bench.limits,
+        addresses=bench.addresses,
         progress=progress,
         render_document=lambda text, values: render_document(lookup, text, values),
     )

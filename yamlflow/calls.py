@@ -19,6 +19,7 @@ from .clock import SECOND
 from .crew import Job, Loop, Threads
 from .deciding import decide
 from .engine.decisions import Lost, Report
+from .errors import Retryable, StoreUnavailable
 from .executors import execute, execute_async, fault_outcome, timed_out
 from .lookup import Bench
 from .outcome import Failed, Json, Outcome
@@ -34,6 +35,8 @@ HURRYING = SECOND // 4
 #: Milliseconds for which the event loop may be silent before it is given up.
 BLOCKED = 5 * SECOND
 
+_LOG = logging.getLogger("yamlflow.worker")
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -45,6 +48,14 @@ class Ended:
     #: Time and chance that its expressions drew, for the log.
     drawn: dict[str, list[object]] | None = None
     phase: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A call that came to nothing because the store could not be read for it: its lease is given back."""
+
+    step: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class Calls:
         self.held: dict[int, Call] = {}
         #: What became of leases, until it is reported.
         self.ended: list[Ended] = []
-        self._inbox: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Ended | PutOff | None] = queue.SimpleQueue()
         self._threads = Threads()
         self._loop = Loop()
         #: What calls say of how far they are, until it is told to the log.
@@ -83,7 +94,17 @@ class Calls:
     # -- executing
 
     def begin(self, row: StepRow) -> None:
-        """Do what a lease is for: decide for the engine, or let an executor begin."""
+        """Do what a lease is for: decide for the engine, or let an executor begin.
+
+        A store that cannot be read is no fault of the step's. Then nothing begins, and the worker, which finds a lease
+        that is not in hand here, gives it back.
+        """
+        try:
+            self._begin(row)
+        except StoreUnavailable as trouble:
+            _LOG.warning("step %s is put off: %s", row.path, trouble)
+
+    def _begin(self, row: StepRow) -> None:
         if row.phase != "run":
             self.ended.append(Ended(row.id, row.epoch, decide(self.bench, row), phase=row.phase))
             return
@@ -95,17 +116,23 @@ class Calls:
         if isinstance(prepared, Failed):
             self.ended.append(Ended(row.id, row.epoch, prepared))
             return
-        self.hand_out(prepared, token)
+        try:
+            self.hand_out(prepared, token)
+        except (OSError, ImportError, MemoryError, RuntimeError) as lack:
+            # No thread, no descriptor, no memory: this step cannot begin here; others may.
+            self.held.pop(row.id, None)
+            fault = Retryable("spawn_failed", f"the worker could not begin the step: {lack}")
+            self._note(self.ended_with(prepared, fault_outcome(fault, prepared.context)))
 
     def hand_out(self, attempt: Attempt, token: CancelToken) -> None:
         """Let an executor do its work: at once, on the loop or in a thread."""
         row = attempt.row
         if attempt.executor.mode == "inline":
-            self.ended.append(self.ended_with(attempt, execute(attempt.executor, attempt.context)))
+            self._note(self.ended_with(attempt, execute(attempt.executor, attempt.context)))
             return
         self.held[row.id] = Call(row.epoch, token, attempt)
         if attempt.executor.awaited:
-            self._loop.submit(self._execute_async(attempt))
+            self._loop.submit(lambda: self._execute_async(attempt))
         else:
             self._threads.submit(lambda: self._execute(attempt))
 
@@ -129,15 +156,21 @@ class Calls:
             outcome = fault_outcome(fault, attempt.context)
         self._inbox.put(self.ended_with(attempt, outcome))
 
-    def ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended:
-        """An outcome in the engine's words, its log closed."""
+    def ended_with(self, attempt: Attempt, outcome: Outcome) -> Ended | PutOff:
+        """An outcome in the engine's words, its log closed. Any thread calls it, and it raises nothing."""
         try:
             attempt.log.close()
         except OSError as fault:
             outcome = outcome if isinstance(outcome, Failed) else fault_outcome(fault, attempt.context)
-        return Ended(
-            attempt.row.id, attempt.row.epoch, said_of(self.bench, attempt, outcome), attempt.draws.drawn or None
-        )  # fmt: skip
+        told: Report
+        try:
+            told = said_of(self.bench, attempt, outcome)
+        except StoreUnavailable:
+            return PutOff(attempt.row.id, attempt.row.epoch)
+        except Exception as fault:
+            # A thread of ours that died would leave its step in hand for ever.
+            told = fault_outcome(fault, attempt.context)
+        return Ended(attempt.row.id, attempt.row.epoch, told, attempt.draws.drawn or None)
 
     # -- outcomes
 
@@ -150,7 +183,7 @@ class Calls:
         """End a wait, from any thread or signal handler."""
         self._inbox.put(None)
 
-    def post(self, item: Ended) -> None:
+    def post(self, item: Ended | PutOff) -> None:
         """Bring an outcome, from any thread."""
         self._inbox.put(item)
 
@@ -169,13 +202,17 @@ class Calls:
         while not self._inbox.empty():
             self.wait(0)
 
-    def take(self, item: Ended) -> None:
+    def take(self, item: Ended | PutOff) -> None:
         """An outcome came in; one whose lease is no longer in hand is nobody's."""
         call = self.held.get(item.step)
         if call is None or call.epoch != item.epoch:
             return
         del self.held[item.step]
         if not call.token.lost:
+            self._note(item)
+
+    def _note(self, item: Ended | PutOff) -> None:
+        if isinstance(item, Ended):
             self.ended.append(item)
 
     def taken(self) -> list[Ended]:
@@ -212,11 +249,12 @@ class Calls:
 
     def watch_loop(self, steady: int) -> None:
         """A coroutine that does not let others run is named, and those that come later need not wait for it."""
-        if self._loop.silence(steady) < BLOCKED:
+        silence = self._loop.silence(steady)
+        if silence < BLOCKED:
             return
         path = self._loop.blocker()
         words = (
-            f"the coroutine of step {path} has held up the event loop for {BLOCKED // SECOND} seconds: steps that run there "
+            f"the coroutine of step {path} has held up the event loop for {silence / SECOND:.1f} seconds: steps that run there "
             "wait for it, others do not; call what blocks in a thread (`def`, or asyncio.to_thread)"
         )
         logging.getLogger(__name__).warning("%s", words)
@@ -263,7 +301,7 @@ class Calls:
                 continue
             if item is not None and item.step in stopped and stopped[item.step].epoch == item.epoch:
                 going.pop(item.step, None)
-                if not isinstance(item.outcome, Failed):
+                if isinstance(item, Ended) and not isinstance(item.outcome, Failed):
                     self.ended.append(item)
         self.held.clear()
         return stopped

@@ -11,6 +11,7 @@ import random
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,8 @@ SECOND = 1000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+#: Two looks at clocks, one right after the other, are at most so far apart.
+TOGETHER = 20
 
 
 class Clock(Protocol):
@@ -40,18 +43,31 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks and chance.
 
-    ``now`` is the wall time at which this clock was made and what has passed since on the steady clock: a wall clock
-    that somebody sets meanwhile neither fires timers early nor holds them up.
+    ``now`` is what has passed on the steady clock, and how far the wall clock was ahead of that when somebody last looked:
+    all processes on a store look together, see ``engine.time``. A wall clock that is set meanwhile neither fires timers
+    early nor holds them up.
     """
 
     def __init__(self) -> None:
-        self._offset = time.time_ns() // 1_000_000 - self.steady()
+        self._offset = self.offset()
 
     def now(self) -> int:
         return self._offset + self.steady()
 
     def steady(self) -> int:
         return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000_000
+
+    def offset(self) -> int:
+        """How far the wall clock is ahead of the steady one just now."""
+        while True:
+            before, wall, after = self.steady(), time.time_ns() // 1_000_000, self.steady()
+            # Else this process was held up between two looks, and what they say does not belong together.
+            if after - before <= TOGETHER:
+                return wall - after
+
+    def keep_to(self, offset: int) -> None:
+        """Reckon with this offset from now on."""
+        self._offset = offset
 
     def random(self) -> float:
         return random.random()
@@ -67,6 +83,7 @@ class WallClock(SystemClock):
         return time.time_ns() // 1_000_000
 
 
+@cache
 def boot_id() -> str:
     """Names this boot of this machine: a lease taken under another one is void."""
     try:

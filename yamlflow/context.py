@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .clock import to_datetime
 from .errors import Canceled, Permanent
-from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named
+from .facts import EmittedStep, LeaseInfo, RunInfo, StepInfo, StepSeen, named, recordable
 from .outcome import (
     Artifact,
     Asking,
@@ -279,11 +279,10 @@ class StepContext:
 
     def record(self, collection: str, key: str, data: Mapping[str, Json]) -> str:
         """Upsert a JSON record into a collection of the projection; gives the key."""
-        named(collection, "a collection")
-        named(key, "a record's key", 1000)
         if not isinstance(data, Mapping):
             raise Permanent("bad_result", f"record {collection}/{key}: the data is a mapping of column to value")
         kept = self._plain(data, f"record {collection}/{key}")
+        recordable(collection, key, kept)
         self._records.append(Record(collection=collection, key=key, data=kept))
         return key
 
@@ -328,6 +327,10 @@ class StepContext:
         """
         if isinstance(source, str | Path):
             source = self.cwd / source
+        if self.ports.masking.contains([name, content_type, kind, dict(metadata or {})]):
+            # Before it is a file's name.
+            message = "the name, type or metadata of an artifact contains a secret, which is never stored"
+            raise Permanent("secret_in_result", message)
         with watched(source, name, self.ports.masking) as content:
             kept = self.ports.artifacts.put(
                 self.run.key,
@@ -376,14 +379,17 @@ class StepContext:
             records=(*done.records, *self._records),
             signals=(*done.signals, *self._signals),
         )
+        try:
+            for record in done.records:
+                recordable(record.collection, record.key, record.data)
+        except Permanent as wrong:
+            return self.failed(Failed(error=Error(code=wrong.code, message=wrong.message, permanent=True)))
         leak = self._leak(done)
         return self.failed(leak) if leak else done
 
     def _sayable(self, value: Waiting | CancelStep | Asking | StartRun | ContinueAsNew) -> Outcome:
         """What is asked of the engine, if it may be stored; else a ``Failed``."""
-        kept = {
-            name: part for name in vars(value) if isinstance(part := getattr(value, name), dict | list | str)
-        }  # fmt: skip
+        kept = {name: dict(part) if isinstance(part, Mapping) else part for name, part in vars(value).items()}
         try:
             plain(kept, limit=self.ports.limits.result)
         except NotJson as wrong:
@@ -429,15 +435,18 @@ class StepContext:
 def _stored(done: Succeeded) -> Iterable[tuple[str, Json]]:
     yield "the result", done.result
     for record in done.records:
-        yield f"the record {record.collection}/{record.key}", [record.key, record.data]
+        yield f"the record {record.collection}/{record.key}", [record.collection, record.key, record.data]
     for emitted in done.emitted:
         yield f'the emitted step "{emitted.key}"', [emitted.key, emitted.definition, emitted.scope]
     for signal in done.signals:
         started = (
             None
             if signal.start is None
-            else [dict(signal.start.inputs), dict(signal.start.metadata), signal.start.name]
+            else [
+                {name: dict(part) if isinstance(part, Mapping) else part for name, part in vars(signal.start).items()}
+            ]
         )
         yield f'the signal "{signal.name}"', [signal.run, signal.name, signal.data, signal.key, started]
     for artifact in done.artifacts:
-        yield f'the artifact "{artifact.name}"', [artifact.name, dict(artifact.metadata)]
+        about = [artifact.name, artifact.content_type, artifact.kind, dict(artifact.metadata)]
+        yield f'the artifact "{artifact.name}"', about

@@ -29,8 +29,8 @@ class Threads:
             if self._idle > 0:
                 self._idle -= 1
             else:
+                threading.Thread(target=self._work, name=f"yamlflow-{self._count + 1}", daemon=True).start()
                 self._count += 1
-                threading.Thread(target=self._work, name=f"yamlflow-{self._count}", daemon=True).start()
         self._jobs.put(job)
 
     def close(self) -> None:
@@ -61,16 +61,20 @@ class Loop:
         self._answered = threading.Event()
         self._answered.set()
 
-    def submit(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine soon."""
+    def submit(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run the coroutine that ``begin`` makes soon. Raises what the system lacks for it (``OSError``…)."""
         # Imported here: a run of plain steps never needs it.
         import asyncio
 
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._closing = threading.Event()
-            threading.Thread(target=_serve, args=(self._loop, self._closing), name="yamlflow-loop", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            loop, closing = asyncio.new_event_loop(), threading.Event()
+            try:
+                threading.Thread(target=_serve, args=(loop, closing), name="yamlflow-loop", daemon=True).start()
+            except RuntimeError:
+                loop.close()
+                raise
+            self._loop, self._closing = loop, closing
+        asyncio.run_coroutine_threadsafe(begin(), self._loop)
 
     def silence(self, steady: int) -> int:
         """Milliseconds for which the loop has not answered; it is asked again with each call that finds it answered."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from .duration import parse_duration
 from .engine.decisions import Admitted, Expanded, Opened, PassedBy, Rendered, Repeated, Report
-from .errors import Permanent, UserError
+from .errors import Permanent, StoreUnavailable, UserError
 from .lookup import Bench, Lookup, declared_wrong
 from .loops import Child, combinations, fan_out, key_text
 from .outcome import Failed, Json
@@ -21,7 +21,10 @@ from .values import plain
 
 
 def decide(bench: Bench, row: StepRow) -> Report:
-    """Evaluate what the engine itself needs to know: a gate, outputs, or ``until``."""
+    """Evaluate what the engine itself needs to know: a gate, outputs, or ``until``.
+
+    ``StoreUnavailable`` when the store cannot be read: that is no fault of the step's, and nothing was decided.
+    """
     try:
         lookup = Lookup(bench, row)
         match row.phase:
@@ -34,6 +37,8 @@ def decide(bench: Bench, row: StepRow) -> Report:
                 return until(lookup)
             case phase:
                 raise AssertionError(f"a step in phase {phase!r} was leased to the engine")
+    except StoreUnavailable:
+        raise
     except Exception as fault:  # whatever is wrong with the declaration, or with us: the step fails, the worker lives
         return Failed(error=declared_wrong(fault))
 

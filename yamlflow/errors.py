@@ -14,7 +14,8 @@ YamlflowError
 │   └── Permanent
 ├── Canceled                raised inside an executor that asked for it when its step was canceled
 └── StoreError              the store cannot be used (exit status 4)
-    ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreUnavailable    read-only, full, unreachable
+    │   └── StoreBusy       another program holds it locked
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
     │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
@@ -47,6 +48,11 @@ def dotted(pointer: Pointer) -> str:
     for part in pointer:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def shown(text: str) -> str:
+    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def shortened(text: str, most: int) -> str:
@@ -92,7 +98,7 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
         at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
-        text = ": ".join(part for part in (place, at, message) if part)
+        text = ": ".join(part for part in (shown(place), shown(at), message) if part)
         kind = "warning: " if self.warning else ""
         return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 
@@ -196,6 +202,10 @@ class StoreError(YamlflowError):
 
 class StoreUnavailable(StoreError):
     """Locked, read-only, full or unreachable: may work later, nothing was lost."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another program holds it locked, longer than one wait for it lasts. Nothing was done."""
 
 
 class StoreGone(StoreError):

@@ -109,7 +109,39 @@ def named(name: Any, what: str, limit: int = 200) -> str:
         raise Permanent("bad_result", f"the name of {what} holds half of a character: {name!r}")
     if CONTROL & set(name):
         raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise Permanent("bad_result", f"the name of {what} holds bytes that are no text: {name!r}") from None
     return name
+
+
+#: Collections that SQLite or a projection keeps for itself begin so.
+RESERVED = ("sqlite_", "_yamlflow")
+#: Columns of one record.
+MOST_COLUMNS = 1000
+#: Names of tables and columns that differ only in these are one to SQLite.
+ASCII_LETTERS = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def recordable(collection: str, key: str, data: Mapping[str, Json]) -> None:
+    """``Permanent`` (``bad_result``) for a record that no table could take: once committed it could not be taken back."""
+    named(collection, "a collection")
+    named(key, "a record's key", 1000)
+    if collection.translate(ASCII_LETTERS).startswith(RESERVED):
+        raise Permanent(
+            "bad_result", f'a collection cannot be called "{collection}": that name is kept for SQLite or yamlflow'
+        )
+    if len(data) > MOST_COLUMNS:
+        raise Permanent(
+            "bad_result", f"record {collection}/{key} has {len(data):,} columns, at most {MOST_COLUMNS:,} are allowed"
+        )
+    seen: dict[str, str] = {"key": "key"}
+    for name in data:
+        column = named(name, "a column").translate(ASCII_LETTERS)
+        if seen.setdefault(column, name) != name:
+            message = f'record {collection}/{key}: "{seen[column]}" and "{name}" are one column, as letters count alike'
+            raise Permanent("bad_result", message)
 
 
 def needs_of(needs: Any) -> Json:

@@ -66,6 +66,8 @@ class Bench:
     #: lost with their worker, or all.
     isolate: Isolate = "no"
     limits: Limits = Limits()
+    #: Which addresses ``http`` may reach; see ``addresses.reach``.
+    addresses: str = "default"
     #: Values of people's own types.
     serializers: Serializers = field(default_factory=Serializers)
     #: The worker's own environment.

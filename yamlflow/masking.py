@@ -280,7 +280,11 @@ def _as_markup(value: str) -> set[str]:
 def _as_shell(value: str) -> set[str]:
     """Within quotes of either kind."""
     double = re.sub(r'([\\"$`])', r"\\\1", value)
-    return {value.replace("'", "'\"'\"'"), value.replace("'", "'\\''"), double}
+    forms = {value.replace("'", "'\"'\"'"), value.replace("'", "'\\''"), double}
+    # As dash has it, which puts several into one pair of quotes, and no empty pair at either end.
+    forms.add(re.sub("'+", lambda several: f"'\"{several[0]}\"'", value))
+    forms |= {form.removesuffix("'") for form in forms if value.endswith("'")}
+    return forms | {form.removeprefix("'") for form in forms if value.startswith("'")}
 
 
 def _base64(value: str) -> set[str]:

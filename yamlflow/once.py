@@ -28,9 +28,9 @@ from .worker import Cycle, Settings, tell
 class Reading:
     """A clock whose wall time is read once: all of a cycle happens at one moment. Deadlines go on."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, now: int) -> None:
         self._clock = clock
-        self._now = clock.now()
+        self._now = now
 
     def now(self) -> int:
         """The one reading, milliseconds since the epoch."""
@@ -55,7 +55,6 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
     The wall clock is read once; of each queue at most ``max_in_flight`` run.
     """
     cycle = Cycle()
-    bench = replace(bench, clock=Reading(bench.clock))
     steady = bench.clock.steady()
     name = settings.name or "once"
     if bench.timetable is not None:
@@ -63,6 +62,7 @@ def run_once(bench: Bench, settings: Settings, *, on_event: Callable[[EventRow],
     bench.remover.sweep()
     with transact(bench.store, bench.plans, bench.clock, on_event=on_event) as work:
         scheduler.tick(work, steady=steady)
+    bench = replace(bench, clock=Reading(bench.clock, work.now))
     taken: dict[str, int] = {}
     kinds = settings.kinds
     while True:

@@ -179,6 +179,8 @@ class Waiting:
     signal: str | None = None
     #: What the step's result is when time wakes it.
     result: Json = None
+    #: ``until`` is a moment of the day, kept when somebody sets the machine's clock; else what is left of it is kept.
+    by_clock: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,12 @@ class ProcessGuard(Protocol):
     #: Set in every child's environment, so that stragglers can be found by it.
     env: Mapping[str, str]
 
+    def ready(self) -> None:
+        """A process is about to be started."""
+
+    def look(self) -> None:
+        """Called once a second, while the worker works."""
+
     def track(self, group: int) -> None:
         """A process group was started."""
 
@@ -247,6 +253,12 @@ class NoGuard:
 
     env: Mapping[str, str] = {}
 
+    def ready(self) -> None:
+        """Nothing to do."""
+
+    def look(self) -> None:
+        """Nothing to do."""
+
     def track(self, group: int) -> None:
         """Nothing to do."""
 
@@ -328,8 +340,8 @@ class Ports:
     guard: ProcessGuard = field(default_factory=NoGuard)
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = Limits()
-    #: The widest that steps may reach: ``public`` denies loopback and private addresses to all of them.
-    addresses: Literal["default", "public"] = "default"
+    #: Which addresses steps may reach, as the setting ``http_addresses`` says it; see ``addresses.reach``.
+    addresses: str = "default"
     #: Renders a full template with the step's scope and these names above it.
     render_document: Callable[[str, Mapping[str, Json]], str] = plain_document
     #: Takes ``{done, total, message}`` while the step runs.

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from .errors import Permanent
+from .facts import ASCII_LETTERS
 from .outcome import Json
 from .private import make_database, make_folder
 from .tables import Projection, connect
@@ -130,16 +131,30 @@ def apply(connection: sqlite3.Connection, batch: Iterable[tuple[int, str, str, s
 
     database = Database(connection, recursive_triggers=False)
     for collection, group in itertools.groupby(batch, key=lambda row: row[1]):
-        rows = [
-            {"key": key, **{name: column(value) for name, value in json.loads(text).items() if name != "key"}}
-            for _, _, key, text in group
-        ]
-        for row in rows:
-            database.table(collection).upsert(row, pk="key", alter=True)
+        table = database.table(known(collection, database.table_names()))
+        for _, _, key, text in group:
+            there = table.columns_dict if table.exists() else {}
+            row = {known(name, there): column(value) for name, value in json.loads(text).items() if name != "key"}
+            try:
+                table.upsert({"key": key, **row}, pk="key", alter=True)
+            except sqlite3.Error as wrong:
+                raise Permanent(
+                    "bad_input", f"the record {collection}/{key} does not fit its table: {wrong}"
+                ) from wrong
+
+
+def known(name: str, names: Collection[str]) -> str:
+    """The name under which SQLite has a table or column, to which capitals are small letters."""
+    if name in names:
+        return name
+    small = name.translate(ASCII_LETTERS)
+    return next((each for each in names if each.translate(ASCII_LETTERS) == small), name)
 
 
 def column(value: Json) -> Any:
-    """A JSON value as a column: lists and mappings as JSON text, truth as 0 or 1."""
+    """A JSON value as a column: lists and mappings as JSON text, truth as 0 or 1, numbers beyond 64 bits as text."""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
     return int(value) if isinstance(value, bool) else value

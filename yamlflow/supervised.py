@@ -14,6 +14,8 @@ import os
 import select
 import signal
 
+from . import guard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds before a worker is started again: none at first, so that a run with one fatal step goes on at once.
 PAUSES = (0, 0.2, 0.5, 1, 2, 5)
+#: Seconds between the words with which a worker says that its threads get their turn.
+BEAT = 5.0
+#: Seconds after which the first process looks for such a word, and how often it may find none.
+LOOK, SILENT = 15.0, 4
+#: Seconds in which a worker that was told twice must have ended.
+LAST = 2.0
+#: Seconds within which signals are one: whoever ends a group of processes and its first one (as ``timeout`` does) asks once.
+TOGETHER = 0.2
+#: Seconds between looks whether what a dead worker has started is gone, and how many: the guard ends it, and takes as long
+#: as its grace for what does not want to end.
+LOOK_AGAIN, CLEARING = 0.05, 140
 #: Workers in a row that may die before they have taken up a step.
 FRUITLESS = 3
 
@@ -43,16 +56,37 @@ class Life:
         #: The run that an earlier life has begun, as ``ID@EXECUTION``.
         self.begun = begun
         self._took = False
+        self._beating = False
 
     def began(self, run: str) -> None:
         """This run was begun: a later life goes on with it."""
         self._tell(f"run {run}")
+
+    def marks(self, mark: str) -> None:
+        """What this process starts carries this mark: it must be gone before a later life starts the same again."""
+        self._tell(f"mark {mark}")
 
     def took(self) -> None:
         """It has taken up a step."""
         if not self._took:
             self._took = True
             self._tell("took")
+
+    def beat(self) -> None:
+        """Say from time to time, in a thread, that this process lives: one that holds Python's lock for ever does not."""
+        if self._pipe is None or self._beating:
+            return
+        import threading
+
+        self._beating = True
+        rest = threading.Event()
+
+        def go_on() -> None:
+            while not rest.wait(BEAT):
+                self._tell("beat")
+
+        self._tell("beat")
+        threading.Thread(target=go_on, name="yamlflow-beat", daemon=True).start()
 
     def ended(self, status: int) -> None:
         """The process is about to end with this exit status, on purpose."""
@@ -133,15 +167,19 @@ class Watch:
     def follow(self, child: int, heard: int) -> None:
         """Wait until a worker has ended; returns when there is to be another one, otherwise this process ends."""
         self.lives += 1
-        state = self._wait(child)
-        words = hear(heard)
+        os.set_blocking(heard, False)
+        words: list[str] = []
+        state, stuck = self._wait(child, heard, words)
+        words += hear(heard)
+        marks = [word.removeprefix("mark ") for word in words if word.startswith("mark ")]
         for word in words:
             if word.startswith("run "):
                 self.begun = word.removeprefix("run ")
         ended = [word for word in words if word.startswith("end ")]
         if ended:
             leave(int(ended[-1].removeprefix("end ")))
-        how = how_it_died(state)
+        show_cursor()
+        how = STUCK if stuck else how_it_died(state)
         if self._asked is not None:
             leave(128 + self._asked)
         self._fruitless = 0 if "took" in words else self._fruitless + 1
@@ -151,22 +189,37 @@ class Watch:
             leave(128 + os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state) or 70)
         say(f"the worker (process {child}) {how}; what it had in hand is offered again to a new one")
         self._pause(PAUSES[min(self.lives, len(PAUSES)) - 1])
-        if self._asked is not None:
-            leave(128 + self._asked)
+        for _ in range(CLEARING):
+            if self._asked is not None:
+                leave(128 + self._asked)
+            if not any(any(guard.marked(mark)) for mark in marks):
+                break
+            self._pause(LOOK_AGAIN)
 
-    def _wait(self, child: int) -> int:
-        """Until the worker has ended, handing on what this process is told; its wait status."""
+    def _wait(self, child: int, heard: int, words: list[str]) -> tuple[int, bool]:
+        """Until the worker has ended, handing on what this process is told; its wait status, and whether it was stuck."""
+        silent, asked, asked_at, stuck, beats = 0, 0, 0.0, False, False
         while True:
-            told = signal.sigwaitinfo({*self._heeded, signal.SIGCHLD})
-            if told.si_signo in self._heeded:
-                self._asked = told.si_signo
+            told = signal.sigtimedwait({*self._heeded, signal.SIGCHLD}, LAST if asked > 1 else LOOK)
+            if told is not None and told.si_signo in self._heeded:
+                self._asked, now = told.si_signo, os.times().elapsed
+                asked, asked_at = (asked + 1, now) if now - asked_at >= TOGETHER else (asked, asked_at)
                 # What a terminal sends reaches the worker too; what somebody sends to this process does not.
                 if told.si_pid:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, told.si_signo)
+                    end(child, told.si_signo)
             pid, state = os.waitpid(child, os.WNOHANG)
             if pid:
-                return state
+                return state, stuck
+            new = hear(heard)
+            words += [word for word in new if word != "beat"]
+            beats = beats or "beat" in new
+            silent = 0 if new or told is not None or not beats or is_stopped(child) else silent + 1
+            if told is None and asked > 1:
+                # It was told twice, and cannot even hear it.
+                end(child, signal.SIGKILL)
+            elif silent >= SILENT:
+                stuck = True
+                end(child, signal.SIGKILL)
 
     def _pause(self, seconds: float) -> None:
         """Let time pass, or until somebody asks for an end."""
@@ -175,9 +228,27 @@ class Watch:
             self._asked = told.si_signo
 
 
+#: How a worker is gone that was ended because no thread of it got its turn.
+STUCK = f"was ended because a step has held Python's lock for {LOOK * SILENT:.0f} seconds, and nothing else could go on"
+
+
+def end(child: int, number: int) -> None:
+    """Signal a worker that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def is_stopped(child: int) -> bool:
+    """Whether somebody has stopped a process, to go on later."""
+    try:
+        with open(f"/proc/{child}/stat", "rb") as stream:
+            return stream.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except OSError:
+        return False
+
+
 def hear(pipe: int) -> list[str]:
-    """What an ended worker has said."""
-    os.set_blocking(pipe, False)
+    """What a worker has said since the last time."""
     said = b""
     with contextlib.suppress(BlockingIOError):
         while piece := os.read(pipe, 65536):
@@ -195,6 +266,13 @@ def how_it_died(state: int) -> str:
     except ValueError:
         name = f"signal {number}"
     return f"was ended by {name}{'; the system may be out of memory' if number == signal.SIGKILL else ''}"
+
+
+def show_cursor() -> None:
+    """A view that was drawn on a terminal may have hidden it."""
+    if os.isatty(2):
+        with contextlib.suppress(OSError):
+            os.write(2, b"\n\x1b[?25h")
 
 
 def say(words: str) -> None:

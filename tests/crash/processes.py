@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,12 @@ class Project:
         self.environment: dict[str, str] = {}
         self.token = f"token-{os.getpid()}-{time.monotonic_ns()}"
 
-    def spawn(self, *arguments: str, new_group: bool = False) -> subprocess.Popen[str]:
+    def spawn(
+        self, *arguments: str, new_group: bool = False, program: Sequence[str] = ("-m", "yamlflow")
+    ) -> subprocess.Popen[str]:
         environment = {**os.environ, "WITNESS": str(self.witness), "CRASH_TOKEN": self.token, **self.environment}
         return subprocess.Popen(
-            [sys.executable, "-m", "yamlflow", *arguments], cwd=self.folder, env=environment, text=True,
+            [sys.executable, *program, *arguments], cwd=self.folder, env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=new_group,
         )  # fmt: skip
@@ -91,16 +94,7 @@ class Project:
 
     def left_running(self) -> list[str]:
         """Processes of this project that are still there (``CRASH_TOKEN`` in their environment)."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) == os.getpid():
-                continue
-            try:
-                if f"CRASH_TOKEN={self.token}".encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-            except OSError:
-                continue
-        return found
+        return left_running(f"CRASH_TOKEN={self.token}")
 
     def wait_until(self, what: Any, seconds: float = 30, pause: float = 0.02) -> None:
         """Look until something holds."""
@@ -108,3 +102,17 @@ class Project:
         while not what():
             assert time.monotonic() < deadline, "it did not come to be"
             time.sleep(pause)
+
+
+def left_running(mark: str) -> list[str]:
+    """The command lines of other processes that have ``NAME=value`` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found

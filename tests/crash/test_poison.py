@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
     steps = {
         "good": GOOD,
         "bad": {"kind": "poison", "for_each": list(HOWS), "continue_on_error": True, "with": {"how": "${{ item }}"}},
+        "code": {
+            "kind": "python",
+            "continue_on_error": True,
+            "with": {"code": "import os; os._exit(4)", "in_process": True},
+        },
     }
     made = project(tmp_path, steps, outputs={"good": "${{ steps.good.result | length }}"})
     done = made.call("run", "package.yaml", "--run-id", "r", "--workers", "4")
@@ -93,6 +99,7 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
         assert made.query("select count(*) from events where kind = 'step.lost' and step = ?", f"bad[{number}]") == [
             (3,)
         ]
+    assert error_of(made, "code")["message"].startswith("exit status 4"), "in a child process, once it was lost"
     assert "the worker (process" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -211,3 +218,76 @@ def test_the_exit_status_and_output_are_the_workers(tmp_path: Path) -> None:
     assert made.call("run", "package.yaml", "-q").returncode == 1
     assert made.call("run", "package.yaml", "-i", "x=1").returncode == 2
     assert made.call("run", "nothing.yaml").returncode == 2
+
+
+LOCKED = """
+import re
+from yamlflow import StepContext, executor
+
+@executor("locked")
+def locked(step: StepContext) -> bool:
+    open(f"locked-{step.lease.lost}", "w").close()
+    return re.fullmatch("(a+)+b", "a" * 60) is not None
+"""
+#: The command line, watched by a first process that loses its patience sooner.
+HASTY = """
+import sys
+from yamlflow import supervised
+supervised.BEAT, supervised.LOOK = 0.1, 0.5
+from yamlflow.__main__ import main
+sys.argv = ["yamlflow", *sys.argv[1:]]
+main()
+"""
+
+
+def test_a_step_that_holds_pythons_lock_for_ever_ends_at_its_timeout_all_the_same(tmp_path: Path) -> None:
+    steps = {"good": GOOD, "bad": {"kind": "locked", "needs": "good", "timeout": "1s", "kill_grace": "100ms"}}
+    made = project(tmp_path, steps)
+    (tmp_path / "plugins" / "locked.py").write_text(LOCKED)
+    process = made.spawn("run", "package.yaml", "--run-id", "r", program=["-c", HASTY])
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    assert "a step has held Python's lock" in said
+    assert error_of(made, "bad")["code"] == "timeout"
+    check_good(made)
+
+
+def test_told_twice_a_worker_that_cannot_hear_is_killed(tmp_path: Path) -> None:
+    made = project(tmp_path, {"bad": {"kind": "locked"}})
+    (tmp_path / "plugins" / "locked.py").write_text(LOCKED)
+    process = made.spawn("run", "package.yaml", "--run-id", "r")
+    made.wait_until((tmp_path / "locked-0").exists)
+    process.send_signal(signal.SIGINT)
+    # Those that come at once are one.
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert made.left_running() == []
+
+
+def test_a_signal_that_comes_twice_at_once_leaves_the_grace_whole(tmp_path: Path) -> None:
+    made = project(tmp_path, {"a": {"run": "touch started; sleep 4; echo whole", "with": {"parse": "text"}}})
+    made.call("start", "package.yaml", "--run-id", "r")
+    process = made.spawn("worker", "--poll", "20ms", new_group=True)
+    made.wait_until((tmp_path / "started").exists)
+    os.kill(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert made.succeeded()["a"] == '"whole\\n"'
+
+
+def test_what_a_dead_worker_had_started_is_gone_before_it_is_started_again(tmp_path: Path) -> None:
+    slow = """
+      echo start >> seen
+      if [ -e again ]; then exit 0; fi
+      trap 'sleep 1; echo end >> seen; exit 1' TERM
+      touch again
+      sleep 100 & wait
+    """
+    fatal = {"kind": "once", "with": {"how": "kill", "seconds": 1}}
+    made = project(tmp_path, {"slow": {"run": slow}, "fatal": fatal})
+    done = made.call("run", "package.yaml", "--workers", "4")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "seen").read_text().split() == ["start", "end", "start"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
+
+from .neat import one_line
+from .texts import json_text
 
 
 class JsonLines(logging.Formatter):
@@ -18,7 +20,14 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json_text(line)
+
+
+class TextLines(logging.Formatter):
+    """Level, logger and message on one line, whatever the message holds; a traceback stands below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(f"{record.levelname} {record.name}: {record.message}")
 
 
 #: What ``set_up`` added to the root logger, to be taken away when the command has ended.
@@ -28,7 +37,7 @@ _added: list[tuple[logging.Handler, int]] = []
 def set_up(level: str, form: str, file: str | None) -> None:
     """Send what is grave enough where it was asked for."""
     sink = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
-    sink.setFormatter(JsonLines() if form == "json" else logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    sink.setFormatter(JsonLines() if form == "json" else TextLines())
     root = logging.getLogger()
     _added.append((sink, root.level))
     root.addHandler(sink)

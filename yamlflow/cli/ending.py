@@ -13,6 +13,7 @@ from ..checksums import result_of
 from ..clock import SystemClock
 from ..outcome import Json
 from ..rows import RunRow, StepRow
+from .neat import print_data, say
 from .texts import as_yaml, length, tail
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 STATUS = {"succeeded": 0, "continued": 0, "failed": 1, "canceled": 3}
 #: Lines of the failed step's log that are shown.
 LAST_LINES = 20
+#: Bytes of its end among which they are looked for.
+LAST_BYTES = 16 * 1024
 #: Failed fan-outs that are counted.
 MOST_LOOPS = 5
 
@@ -84,7 +87,7 @@ def tell(kept: Kept, project: Project, run: RunRow, *, quiet: bool) -> None:
                 f"run {run.id} {click.style('succeeded', fg='green')} in {length(found['duration_ms'])}", err=True
             )
         if found["outputs"] not in (None, {}):
-            click.echo(as_yaml(found["outputs"]))
+            print_data(as_yaml(found["outputs"]))
         return
     tell_end(kept, project, run, found)
 
@@ -97,11 +100,11 @@ def tell_end(kept: Kept, project: Project, run: RunRow, found: dict[str, Json]) 
     color = "red" if run.status == "failed" else "yellow"
     click.echo(f"run {run.id} {click.style(run.status, fg=color)} after {length(found['duration_ms'])}", err=True)
     for words in failed_loops(kept, run):
-        click.echo(f"  {words}", err=True)
+        say(f"  {words}", err=True)
     if error:
         step, attempt = error.get("step"), error.get("attempt")
         where = f"step {step}{f', attempt {attempt}' if attempt and attempt > 1 else ''}: " if step else ""
-        click.echo(f"  {where}{click.style(error['code'], bold=True)}: {error['message']}", err=True)
+        click.echo(f"  {where}{click.style(error['code'], bold=True)}: {indented_rest(error['message'])}", err=True)
         log = last_log(kept.home, run, step) if step else ""
         if log:
             click.echo("\n".join(f"  | {line}" for line in tail(log, LAST_LINES).split("\n")), err=True)
@@ -109,9 +112,14 @@ def tell_end(kept: Kept, project: Project, run: RunRow, found: dict[str, Json]) 
         root = root_of(kept.store, run)
         why = json.loads(root.cancel) if root is not None and root.cancel else {}
         if why.get("reason"):
-            click.echo(f"  reason: {why['reason']}", err=True)
+            say(f"  reason: {why['reason']}", err=True)
     click.echo(f"  look:  {hint(project, f'show {run.id}')}", err=True)
     click.echo(f"  retry: {hint(project, f'retry {run.id}')}", err=True)
+
+
+def indented_rest(text: str) -> str:
+    """A text whose further lines cannot be taken for ours."""
+    return text.replace("\n", "\n    ")
 
 
 def failed_loops(kept: Kept, run: RunRow) -> Iterator[str]:
@@ -142,7 +150,14 @@ def last_log(home: Path, run: RunRow, step: str) -> str:
     from .log_files import logs_of
 
     files = [each for each in logs_of(home, run) if each.step == step]
-    return files[-1].file.read_text(encoding="utf-8", errors="replace") if files else ""
+    return end_of(files[-1].file) if files else ""
+
+
+def end_of(file: Path) -> str:
+    """The last of a log that may be long, and may be one line."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - LAST_BYTES))
+        return stream.read().decode("utf-8", "replace")
 
 
 def interrupted(project: Project, runs: Sequence[RunRow]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..rows import EventRow, RunRow
-from .common import command, json_option
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..store.base import Store
@@ -33,7 +33,7 @@ COLOURS = {"error": "red", "warning": "yellow", "debug": "bright_black"}
 @click.argument("run_id", required=False, metavar="[RUN]")
 @click.option("-f", "--follow", is_flag=True, help="Go on; of one run, until it has ended.")
 @click.option("--step", metavar="STEP", help="Only events of this step.")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Only events of a run after this number.")
+@click.option("--after", type=Count(0), default=0, metavar="N", help="Only events of a run after this number.")
 @json_option
 @click.pass_context
 def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | None, after: int, as_json: bool) -> int:
@@ -115,14 +115,14 @@ def json_line(event: EventRow, run: str) -> str:
     """One event for programs."""
     from ..clock import to_text
     from ..events import severity
+    from .texts import json_text
 
-    return json.dumps(
+    return json_text(
         {
             "run": run, "seq": event.seq, "at": to_text(event.at), "kind": event.kind,
             "severity": severity(event.kind), "step": event.step,
             "payload": None if event.payload is None else json.loads(event.payload),
-        },
-        ensure_ascii=False,
+        }
     )  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def text_line(event: EventRow, run: str) -> str:
     """One event for people."""
     from ..clock import to_text
     from ..events import severity
+    from .neat import one_line
 
     told = json.loads(event.payload) if event.payload else {}
     words = " ".join(
@@ -139,4 +140,4 @@ def text_line(event: EventRow, run: str) -> str:
     )
     kind = click.style(f"{event.kind:<14}", fg=COLOURS.get(severity(event.kind)))
     where = f"{run} " if run else ""
-    return f"{to_text(event.at)} {where}{event.seq:>5} {kind} {event.step or ''} {words}".rstrip()
+    return one_line(f"{to_text(event.at)} {where}{event.seq:>5} {kind} {event.step or ''} {words}".rstrip())

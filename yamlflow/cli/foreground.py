@@ -13,21 +13,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import supervised
-from ..clock import SECOND, SystemClock, wait
-from ..errors import StoreUnavailable
+from ..clock import SECOND, Clock, SystemClock
+from ..guard import MARK
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
+from ..worker import PATIENCE
 from .lines import to_stderr
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
-
-#: Seconds that a store may be out of reach before the foreground gives up.
-PATIENCE = 60
-#: Milliseconds within which signals are one: whoever ends a group of processes and its first one (as ``timeout`` does) asks
-#: once.
-TOGETHER = 200
 
 
 class View(Protocol):
@@ -106,7 +101,7 @@ class Signals:
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
         self._asked_at = 0
-        self._clock = SystemClock()
+        self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
@@ -124,7 +119,7 @@ class Signals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = self._clock.steady()
-        if self.asked and now - self._asked_at < TOGETHER:
+        if self.asked and now - self._asked_at < supervised.TOGETHER * SECOND:
             return
         self.asked, self._asked_at = self.asked + 1, now
         if self.asked > 1:
@@ -143,31 +138,7 @@ def work(
     cycles: int | None = None,
     kill_grace: float | None = None,
 ) -> None:
-    """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
-
-    What has not ended then gets SIGTERM and, after ``kill_grace`` seconds (None: those of the step), SIGKILL.
-
-    A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
-    """
-    worker = runtime.worker
-    worker.open()
-    failures = turns = 0
-    try:
-        while not done() and (cycles is None or turns < cycles):
-            turns += 1
-            try:
-                worker.turn()
-                failures = 0
-            except StoreUnavailable as trouble:
-                failures += 1
-                if failures == 1:
-                    to_stderr(f"the store is out of reach, trying again: {trouble}")
-                if patience is not None and failures > patience:
-                    raise
-                wait(SECOND)
-                continue
-            if not done() and turns != cycles:
-                worker.rest()
-    finally:
-        worker.drain(grace, kill_grace=kill_grace)
-        worker.close()
+    """Work as ``Worker.run`` does, and tell people of a store that is out of reach."""
+    supervised.life.marks(runtime.bench.guard.env.get(MARK, ""))
+    supervised.life.beat()
+    runtime.worker.run(done, cycles=cycles, grace=grace, kill_grace=kill_grace, patience=patience, say=to_stderr)

@@ -11,6 +11,7 @@ from ..lifecycle import MAX_LOST
 from ..rows import EventRow
 from ..views.board import Board, Change, Entry
 from ..views.outline import counted
+from .neat import one_line
 from .texts import clock_time, length, mark, short
 
 #: Failures inside one counted fan-out that get a line of their own.
@@ -59,7 +60,7 @@ class Lines:
 
     def _say(self, at: int, status: str, text: str) -> None:
         if text:
-            self.write(f"{clock_time(at)} {mark(status)} {self.prefix}{text}")
+            self.write(f"{clock_time(at)} {mark(status)} {one_line(self.prefix + text)}")
 
     def _count(self, change: Change, loop: Entry) -> None:
         entry, at = change.entry, change.event.at

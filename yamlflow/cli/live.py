@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..clock import SystemClock
 from ..plan import parent_path
 from ..rows import EventRow
 from ..views.board import Board, Entry
+from .neat import beneath, neat, one_line
 from .texts import LOOKS, length, short
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Live:
         self._title = title
         self._clock = SystemClock()
         self._lock = threading.Lock()
-        self._console: Console = Console(stderr=True, highlight=False)
+        self._console: Console = Console(file=beneath(sys.stderr), stderr=True, highlight=False)
         self._drawing = Drawing(
             console=self._console, refresh_per_second=REFRESH, get_renderable=self._draw, transient=False,
             redirect_stdout=False, redirect_stderr=False,
@@ -56,7 +58,7 @@ class Live:
 
     def say(self, text: str) -> None:
         """A remark of the command itself, above the tree."""
-        self._console.print(click.unstyle(text), markup=False)
+        self._console.print(neat(click.unstyle(text)), markup=False)
 
     def _draw(self) -> Text:
         from rich.text import Text
@@ -146,7 +148,7 @@ def line(entry: Entry, name: str, depth: int, now: int) -> Text:
     style = COLOURS.get(colour, colour or "")
     text = Text("  " * depth, no_wrap=True)
     text.append(f"{sign} ", style)
-    text.append(name, "bold" if depth == 0 else style if entry.status in ("skipped", "failed") else "")
+    text.append(one_line(name), "bold" if depth == 0 else style if entry.status in ("skipped", "failed") else "")
     if entry.started_at is not None:
         text.append(f"  {length((entry.ended_at or now) - entry.started_at)}", "dim")
     if entry.attempt > 1:
@@ -156,7 +158,7 @@ def line(entry: Entry, name: str, depth: int, now: int) -> Text:
         if entry.failed:
             text.append(f", {entry.failed} failed", "red")
     if entry.note:
-        text.append(f"  {short(entry.note, 100)}", "red" if entry.status == "failed" else "dim")
+        text.append(f"  {one_line(short(entry.note, 100))}", "red" if entry.status == "failed" else "dim")
     return text
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from .common import command
+from .common import Count, command
 
 if TYPE_CHECKING:
     from ..rows import RunRow
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Milliseconds between looks while following.
 LOOK = 200
+#: How a name above a log begins.
+HEAD = "── ".encode()
+#: Bytes of a line that are copied at once.
+PIECE = 65536
 
 
 @command(
@@ -29,8 +34,8 @@ LOOK = 200
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, metavar="[STEP]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
-@click.option("-n", "--tail", "lines", type=click.IntRange(0), metavar="N", help="Only the last N lines of each log.")
-@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only this attempt.")
+@click.option("-n", "--tail", "lines", type=Count(0), metavar="N", help="Only the last N lines of each log.")
+@click.option("--attempt", type=Count(), metavar="N", help="Only this attempt.")
 @click.pass_context
 def logs(
     ctx: click.Context, run_id: str, step: str | None, follow: bool, lines: int | None, attempt: int | None
@@ -115,19 +120,40 @@ class Reading:
         self._last = one.file
 
     def _print(self, one: LogFile, start: int, lines: int | None) -> None:
-        import shutil
         import sys
 
         with one.file.open("rb") as stream:
             stream.seek(start)
             if lines is not None:
                 seek_last(stream, lines)
-            sys.stdout.flush()
-            shutil.copyfileobj(stream, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+            if sys.stdout.isatty():
+                copy_text(stream, sys.stdout, headed=self._headed)
+            else:
+                sys.stdout.flush()
+                copy_lines(stream, sys.stdout.buffer.write, headed=self._headed)
+                sys.stdout.buffer.flush()
             self._read[one.file] = end = stream.tell()
             stream.seek(max(0, end - 1))
             self._ended = stream.read(1) in (b"\n", b"")
+
+
+def copy_lines(source: IO[bytes], write: Callable[[bytes], object], *, headed: bool) -> None:
+    """Copy a log as it is; where names stand above logs, a line that looks like one is moved by a space."""
+    begins = True
+    while piece := source.readline(PIECE):
+        if headed and begins and piece.startswith(HEAD):
+            write(b" ")
+        write(piece)
+        begins = piece.endswith(b"\n")
+
+
+def copy_text(source: IO[bytes], terminal: TextIO, *, headed: bool) -> None:
+    """The same as text, for a terminal."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    copy_lines(source, lambda piece: terminal.write(decoder.decode(piece)), headed=headed)
+    terminal.flush()
 
 
 def seek_last(stream: Any, lines: int) -> None:

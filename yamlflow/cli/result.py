@@ -33,6 +33,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
     Of a fan-out that is the list of its children's results. Where nothing succeeded there is no result: `null` is
     printed, why goes to stderr, and the exit status is 1 (3 when it was canceled).
     """
+    from .neat import print_data
     from .opening import find_step, looking
     from .texts import as_json as written
     from .texts import as_yaml
@@ -41,7 +42,7 @@ def result(ctx: click.Context, run_id: str, step: str, as_json: bool, yaml: bool
         run = archive.run(run_id)
         row = find_step(archive.store, run, step)
         value = result_of(archive, run, row)
-    click.echo(as_yaml(value) if yaml else written(value))
+    print_data(as_yaml(value) if yaml else written(value))
     if row.status == "succeeded":
         return 0
     what = f"step {step}" if step else f"run {run.id}"

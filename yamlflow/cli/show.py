@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import command, json_option
+from .common import Count, command, json_option
+from .neat import one_line, say
 from .texts import as_json as written
 from .texts import colored, date_time, length, mark, short
 
@@ -31,10 +32,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, default="", metavar="[STEP]")
-@click.option("--children", type=click.IntRange(1), default=20, help="How many children of one step to list. [20]")
-@click.option(
-    "--attempt", type=click.IntRange(1), metavar="N", help="Of a step: this attempt's input and log. [the last]"
-)
+@click.option("--children", type=Count(), default=20, help="How many children of one step to list. [20]")
+@click.option("--attempt", type=Count(), metavar="N", help="Of a step: this attempt's input and log. [the last]")
 @click.option("--tree", "family", is_flag=True, help="Instead of steps the runs that the run has started, and theirs.")
 @json_option
 @click.pass_context
@@ -85,23 +84,23 @@ def show_run(archive: Archive, run: RunRow, tree: StepView, now: int, *, as_json
         click.echo(written({**document, "root": tree.to_json()}))
         return 0
     name = name_of(archive.store, run)
-    click.echo(f"{mark(one.status)} {click.style(name, bold=True)}  {colored(one.status)}  {length(one.duration)}")
+    say(f"{mark(one.status)} {click.style(name, bold=True)}  {colored(one.status)}  {length(one.duration)}")
     about = [f"{run.package}{f' {run.version}' if run.version else ''}", f"started {date_time(run.created_at)}"]
-    click.echo(
+    say(
         click.style(
             "  " + ", ".join(part for part in (*about, run.started_by and f"by {run.started_by}") if part), dim=True
         )
     )
     for line in ([run.name] if run.name else []) + kin_lines(kin, run):
-        click.echo(f"  {line}")
+        say(f"  {line}")
     if tree.reason and run.status == "pending" and kin.place is None:
-        click.echo(f"  {tree.reason}")
+        say(f"  {tree.reason}")
     for child in tree.children:
         draw(child, 1)
     if tree.hidden:
-        click.echo(f"  … {tree.hidden} more")
+        say(f"  … {tree.hidden} more")
     if tree.error and run.status == "failed":
-        click.echo(f"{click.style('error', fg='red')}: {error_text(tree.error)}")
+        say(f"{click.style('error', fg='red')}: {error_text(tree.error)}")
     return 0
 
 
@@ -165,11 +164,11 @@ def draw_family(branch: Branch, depth: int) -> None:
     parts = [f"{mark(one.status)} {named(one)}", colored(one.status), click.style(one.package, dim=True)]
     parts += [click.style(f"step {one.step}", dim=True)] if one.step else []
     parts += ["goes on when its parent ends"] if one.on_parent_close == "abandon" else []
-    click.echo("  " * depth + "  ".join(parts))
+    say("  " * depth + "  ".join(parts))
     for child in branch.children:
         draw_family(child, depth + 1)
     if branch.hidden:
-        click.echo("  " * (depth + 1) + click.style(f"… {branch.hidden} more (--children N lists more)", dim=True))
+        say("  " * (depth + 1) + click.style(f"… {branch.hidden} more (--children N lists more)", dim=True))
 
 
 def draw(view: StepView, depth: int) -> None:
@@ -191,14 +190,14 @@ def draw(view: StepView, depth: int) -> None:
         )
     if view.error and not any(child.error for child in view.children):
         parts.append(click.style(short(error_text(view.error), 160), fg="red"))
-    click.echo("  " * depth + "  ".join(parts))
+    say("  " * depth + "  ".join(parts))
     for child in view.children:
         draw(child, depth + 1)
     if view.hidden:
-        click.echo("  " * (depth + 1) + click.style(f"… {view.hidden} more (--children N lists more)", dim=True))
+        say("  " * (depth + 1) + click.style(f"… {view.hidden} more (--children N lists more)", dim=True))
 
 
 def error_text(error: Any) -> str:
     """An error on one line."""
     step = f" (step {error['step']})" if error.get("step") else ""
-    return f"{error.get('code')}: {error.get('message')}{step}"
+    return one_line(f"{error.get('code')}: {error.get('message')}{step}")

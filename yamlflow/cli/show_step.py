@@ -11,6 +11,7 @@ import click
 
 from ..checksums import result_of
 from ..views.outline import counted
+from .neat import say
 from .show import draw, error_text
 from .texts import as_json as written
 from .texts import as_yaml, clock_time, colored, date_time, length, mark, short, table, tail
@@ -63,31 +64,29 @@ def show_step(
         document = {"run": run.id, **view.to_json(), "wait": wait, "story": [told(event) for event in story]}
         click.echo(written({**document, "result": result, "leases": leases}))
         return 0
-    click.echo(
-        f"{mark(view.status)} {click.style(view.path, bold=True)}  {colored(view.status)}  {length(view.duration)}"
-    )
-    click.echo(click.style(f"  {view.form} of run {run.id}{f': {view.title}' if view.title else ''}", dim=True))
+    say(f"{mark(view.status)} {click.style(view.path, bold=True)}  {colored(view.status)}  {length(view.duration)}")
+    say(click.style(f"  {view.form} of run {run.id}{f': {view.title}' if view.title else ''}", dim=True))
     if view.reason:
-        click.echo(f"  {view.reason}")
+        say(f"  {view.reason}")
     if wait is not None:
         say_wait(wait, waiting=view.status == "waiting")
     for event in story:
-        click.echo(click.style(f"  {clock_time(event.at)} {sentence(event)}", dim=True))
+        say(click.style(f"  {clock_time(event.at)} {sentence(event)}", dim=True))
     if attempts:
         click.echo(attempt_table(attempts))
     for child in view.children:
         draw(child, 1)
     if view.hidden:
-        click.echo(f"  … {view.hidden} more (--children N lists more)")
+        say(f"  … {view.hidden} more (--children N lists more)")
     if chosen is not None:
         say_given(attempts, given, chosen)
     if chosen is not None and chosen.error and (chosen is not attempts[-1] or not view.error):
-        click.echo(f"error of attempt {chosen.attempt}: {chosen.error['code']}: {chosen.error['message']}")
+        say(f"error of attempt {chosen.attempt}: {chosen.error['code']}: {chosen.error['message']}")
     say_end(view, result)
     if chosen is not None and (text := log_tail(archive.home, run, view.path, chosen.attempt)):
-        click.echo(f"log of attempt {chosen.attempt}:")
+        say(f"log of attempt {chosen.attempt}:")
         click.echo(indented(text, "  │ "))
-    click.echo(click.style(f"log: yamlflow logs {run.id} '{view.path}'", dim=True), err=True)
+    say(click.style(f"log: yamlflow logs {run.id} '{view.path}'", dim=True), err=True)
     return 0
 
 
@@ -150,9 +149,9 @@ def say_wait(wait: Any, *, waiting: bool) -> None:
     if wait.get("run"):
         execution = wait.get("execution") or 1
         name = wait["run"] if execution == 1 else f"{wait['run']}@{execution}"
-        click.echo(f"  run {name} is {wait['status']}: yamlflow show {name}")
+        say(f"  run {name} is {wait['status']}: yamlflow show {name}")
     if wait.get("form") and waiting:
-        click.echo("  form:")
+        say("  form:")
         click.echo(indented(as_yaml(wait["form"]), "    "))
 
 
@@ -162,28 +161,28 @@ def say_given(attempts: Sequence[AttemptView], given: Sequence[Given], chosen: A
     others = [str(each.attempt) for each, other in zip(attempts, given, strict=True) if other != one]
     differ = f" (that of attempt {', '.join(dict.fromkeys(others))} was another: --attempt)" if others else ""
     if one.problem is not None:
-        click.echo(f"input of attempt {chosen.attempt}: {one.problem}")
+        say(f"input of attempt {chosen.attempt}: {one.problem}")
         return
     if one.input not in (None, {}):
-        click.echo(f"input of attempt {chosen.attempt}{differ}:")
+        say(f"input of attempt {chosen.attempt}{differ}:")
         click.echo(indented(cut(as_yaml(one.input)), "  "))
     if one.env:
-        click.echo("env:")
+        say("env:")
         click.echo(indented(cut(as_yaml(dict(one.env))), "  "))
 
 
 def say_end(view: StepView, result: Any) -> None:
     """The error with its cause, or the result."""
     if view.error:
-        click.echo(f"{click.style('error', fg='red')}: {error_text(view.error)}")
+        say(f"{click.style('error', fg='red')}: {error_text(view.error)}")
         details = {key: value for key, value in view.error.items() if key in ("type", "cause", "details") and value}
         if details:
             click.echo(indented(cut(as_yaml(details)), "  "))
     elif isinstance(result, dict | list):
-        click.echo("result:")
+        say("result:")
         click.echo(indented(cut(as_yaml(result)), "  "))
     elif result is not None:
-        click.echo(f"result: {short(as_yaml(result), 400)}".rstrip())
+        say(f"result: {short(as_yaml(result), 400)}".rstrip())
 
 
 def log_tail(home: Path, run: RunRow, path: str, attempt: int) -> str | None:

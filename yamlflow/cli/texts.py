@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ import click
 
 from ..clock import to_datetime
 from ..duration import format_duration
+from .neat import one_line
 
+#: What JSON leaves as it is and a terminal may obey: see ``neat.SIGNS``.
+UNPRINTED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]")
 #: status -> (mark, colour)
 LOOKS: dict[str, tuple[str, str | None]] = {
     "pending": ("·", None),
@@ -62,7 +66,7 @@ def date_time(at: int | None) -> str:
 
 def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
     """Columns as wide as what stands in them, two spaces apart; colours do not count."""
-    lines = [[click.style(title, dim=True) for title in header], *([*row] for row in rows)]
+    lines = [[click.style(title, dim=True) for title in header], *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(click.unstyle(line[at])) for line in lines) for at in range(len(header))]
     text = []
     for line in lines:
@@ -73,7 +77,13 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
 
 def as_json(value: Any) -> str:
     """JSON for programs and for reading: indented, as written."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value, indent=2)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with letters as they are, and what a terminal would obey as numbers."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if text.isprintable() else UNPRINTED.sub(lambda sign: json.dumps(sign[0])[1:-1], text)
 
 
 def as_yaml(value: Any) -> str:

@@ -26,11 +26,14 @@ def awaited(signal: str) -> str:
 
 
 def send(work: Work, run: RunRow, name: str, data: Json, *, sender: str | None = None, key: str | None = None) -> bool:
-    """Give a signal to a run; False when it has had one of that key.
+    """Give a signal to a run; False when it has had one of that key, also when it has ended since.
 
     ``NotAllowed`` when the run has ended, ``InvalidInput`` when the data does not fit what the package declares,
     ``UnknownName`` when the package can never read such a signal.
     """
+    # First: a sender that never heard whether its signal was taken sends it again, whatever became of the run.
+    if key is not None and work.tx.has_signal(run.id, key):
+        return False
     if run.ended_at is not None:
         raise NotAllowed(f'run "{run.id}" has ended ({run.status}); nobody would read the signal "{name}"')
     refuse_misfit(work.plan(run.key), name, data)

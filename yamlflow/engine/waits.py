@@ -44,7 +44,7 @@ def what_for(outcome: Waiting | Asking) -> tuple[str, str | None, dict[str, Json
     if isinstance(outcome, Asking):
         return "approval", "approval", {"prompt": outcome.prompt, "form": outcome.form}
     if outcome.signal is None:
-        return "sleep", None, {}
+        return "sleep", None, {"by_clock": True} if outcome.by_clock else {}
     return "signal", awaited(outcome.signal), {"signal": outcome.signal}
 
 
@@ -71,10 +71,14 @@ LATE: Mapping[str, str] = {
 }
 
 
+#: What the log does not tell of a wait: forms may be long.
+SILENT = frozenset({"form", "by_clock"})
+
+
 def told(row: StepRow, wait: Mapping[str, Json] | None) -> Json:
     """The payload of the event that says what a step waits for."""
     until = None if row.available_at is None else to_text(row.available_at)
-    return {"until": until, **{name: value for name, value in (wait or {}).items() if name != "form"}}
+    return {"until": until, **{name: value for name, value in (wait or {}).items() if name not in SILENT}}
 
 
 def time_out(work: Work, row: StepRow) -> None:

@@ -180,7 +180,12 @@ class Ear:
         return None if seen is None else said_of(seen)
 
     def _put(self, name: str, file: str, more: Mapping[str, Json]) -> Json:
-        return said_of(self._step.store_artifact(name, Path(file), **more))
+        step = self._step
+        # Not kept with our own step: the child's outcome names it.
+        kept = step.ports.artifacts.put(
+            step.run.key, step.step.path, name, Path(file), **more, limit=step.ports.limits.artifact
+        )
+        return said_of(kept)
 
     def _open(self, artifact: Mapping[str, Json]) -> str:
         """The bytes of an artifact, checked and copied to where the child can read them; the path."""

@@ -1,4 +1,4 @@
-"""Run in a child process by the kind ``python``: one call, its result or error as JSON in a file.
+"""Run in a child process by the kind ``python``: one call, told on stdin, its result or error as JSON in a file.
 
 Imports nothing of yamlflow unless something went wrong: a child starts as fast as Python does.
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import sys
 from typing import Any
 
 
-def main(request_file: str, answer_file: str) -> None:
-    """Do what the request says and write the answer."""
-    with open(request_file, encoding="utf-8") as stream:
-        request = json.load(stream)
+def main(answer_file: str) -> None:
+    """Do what the request says and write the answer; what runs finds nothing on its stdin."""
+    request = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.path[:0] = request["paths"]
     sys.path.append(request["home"])
     try:
         answer = judged(called(request), request["limit"])
     except BaseException as fault:
         answer = failed(fault)
-    with open(answer_file, "w", encoding="utf-8") as stream:
+    with open(os.open(answer_file, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as stream:
         stream.write(answer)
     sys.stdout.flush()
 

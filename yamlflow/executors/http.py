@@ -9,21 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import addresses
 from ..clock import SECOND
 from ..context import StepContext
 from ..duration import parse_duration
 from ..errors import Permanent, Retryable, StepFault, UserError, shortened
 from ..outcome import Json
+from ..ports import Masking
 from ..values import to_text
 from . import executor
 from .bodies import json_of, receive, text_of
 from .checking import DURATION
+from .sizes import SIZE, size_of
 
 if TYPE_CHECKING:
     import httpx
 
 TEXTS: Json = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-SIZE: Json = {"type": ["integer", "string"], "pattern": r"^[0-9]+ ?([kKMG]i?)?B?$", "minimum": 1}
 SCHEMA: Json = {
     "type": "object",
     "required": ["url"],
@@ -44,7 +46,7 @@ SCHEMA: Json = {
                 "password": {"type": "string"},
                 "bearer": {"type": "string"},
             },
-            "description": "`{username, password}` or `{bearer}`; not sent on to another host by a redirect.",
+            "description": "`{username, password}` or `{bearer}`; no redirect carries it, or a secret, to another host.",
         },
         "redirects": {
             "type": ["boolean", "integer"],
@@ -71,15 +73,20 @@ SCHEMA: Json = {
         "addresses": {
             "enum": ["default", "public"],
             "default": "default",
-            "description": "`public` denies loopback and private addresses; link-local ones are always denied.",
+            "description": "`public` denies loopback and private addresses; link-local ones only the worker can allow.",
         },
         "verify": {"type": "boolean", "default": True, "description": "Check the server's certificate."},
     },
 }
 BODIES = ("json", "form", "body")
+#: Names of headers that a redirect to another host does not carry along; those whose value holds a secret neither.
+CREDENTIALS = re.compile(
+    r"authori[sz]ation|cookie|token|secret|passw|credential|session|signature|api-?key|^x-auth|-key$", re.I
+)
 #: Statuses that another attempt may mend.
 PASSING = frozenset({408, 429})
-UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+#: Seconds that a server can have us wait at most: it is not to hold a run for years.
+LONGEST_WAIT = 24 * 3600.0
 
 
 @executor("http", schema=SCHEMA, mode="async", origin="built in")
@@ -117,8 +124,8 @@ async def exchange(step: StepContext) -> Json:
     from .transport import Way, shared
 
     given = step.input
-    policy = "public" if "public" in (given["addresses"], step.ports.addresses) else "default"
-    way = Way(policy="public" if policy == "public" else "default", proxy=proxy_of(given), verify=given["verify"])
+    reach = (addresses.reach(step.ports.addresses), addresses.reach(given["addresses"]))
+    way = Way(reach=reach, proxy=proxy_of(given), verify=given["verify"])
     follow = given["redirects"]
     async with shared(way) as transport:
         # Not closed: all it holds is the transport, which is shared.
@@ -130,6 +137,7 @@ async def exchange(step: StepContext) -> Json:
             headers={"User-Agent": "yamlflow", "Accept-Encoding": "gzip, deflate"},
         )
         request = judged(client.build_request(**request_of(given)))
+        client.event_hooks["request"] = [Confined(request, step.ports.masking)]
         response = await client.send(
             request, stream=True, auth=auth_of(given.get("auth") or {}), follow_redirects=bool(follow)
         )
@@ -137,6 +145,35 @@ async def exchange(step: StepContext) -> Json:
             return await answer_of(response, step)
         finally:
             await response.aclose()
+
+
+class Confined:
+    """Lets a redirect to another host carry nothing on that is meant for the first one alone."""
+
+    def __init__(self, first: httpx.Request, masking: Masking) -> None:
+        self._first, self._masking = first, masking
+
+    async def __call__(self, request: httpx.Request) -> None:
+        """Take credentials off a request that goes elsewhere; ``Permanent`` where its body holds a secret."""
+        if same_server(self._first.url, request.url):
+            return
+        for name, value in request.headers.items():
+            if CREDENTIALS.search(name) or self._masking.contains(value):
+                del request.headers[name]
+        if request.stream is self._first.stream and self._masking.contains(
+            self._first.content.decode(errors="replace")
+        ):
+            raise Permanent("transport_error", "a redirect to another host would carry a secret there, in the body")
+
+
+def same_server(first: httpx.URL, other: httpx.URL) -> bool:
+    """Whether two URLs lead to one server, the second no less protected than the first."""
+    if first.host != other.host:
+        return False
+    ports = {"http": 80, "https": 443}
+    here, there = (url.port or ports.get(url.scheme) for url in (first, other))
+    upgraded = (first.scheme, here, other.scheme, there) == ("http", 80, "https", 443)
+    return upgraded or (first.scheme, here) == (other.scheme, there)
 
 
 def request_of(given: Mapping[str, Json]) -> dict[str, Any]:
@@ -292,18 +329,18 @@ def expected(status: int, wanted: list[int | str] | None) -> bool:
 
 
 def retry_after(value: str | None, step: StepContext) -> float | None:
-    """Seconds that ``Retry-After`` asks for: a number, or an HTTP date; None when it says nothing readable."""
+    """Seconds that ``Retry-After`` asks for, a day at most: a number, or an HTTP date; None when it says nothing readable."""
     if value is None:
         return None
     if re.fullmatch(r"\s*\d{1,9}\s*", value):
-        return float(value)
+        return min(float(value), LONGEST_WAIT)
     from email.utils import parsedate_to_datetime
 
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError):
         return None
-    return max(0.0, moment.timestamp() - step.now.timestamp())
+    return min(max(0.0, moment.timestamp() - step.now.timestamp()), LONGEST_WAIT)
 
 
 def seconds_of(text: str) -> float:
@@ -312,12 +349,3 @@ def seconds_of(text: str) -> float:
         return parse_duration(text) / SECOND
     except (ValueError, UserError) as wrong:
         raise Permanent("bad_input", f"with.timeout: {wrong}") from None
-
-
-def size_of(value: int | str | None, default: int) -> int:
-    """Bytes of ``10MB``."""
-    if value is None:
-        return default
-    match = re.match(r"([0-9]+) ?([kKMG]?)", str(value))
-    assert match is not None
-    return int(match[1]) * UNITS[match[2].lower()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import json
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from ..context import StepContext
 from ..errors import Permanent, Retryable
+from . import limited
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,10 +34,21 @@ STRING_LIMIT = 128 * 1024
 LINGER = 0.2
 #: Pieces that are still read then: an endless writer is not waited for.
 LINGER_PIECES = 64
+#: Looks for what a command left running: one that is about to be killed may start another.
+SWEEPS = 10
+#: Of these are named in the log.
+NAMED = 5
 #: Seconds after SIGKILL in which a process must be gone; one that hangs in the kernel is given up.
 UNKILLABLE = 5.0
 #: In the environment of a command and of all it starts, so that those that left the group are found.
 MARK = "YAMLFLOW_COMMAND"
+
+
+#: What a signal says of how a process came to it.
+HINTS: Mapping[int, str] = {
+    signal.SIGXCPU: " (it used up the processor time it may have)",
+    signal.SIGXFSZ: " (it wrote a larger file than it may)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +75,7 @@ class Ended:
             words = "the system ran out of memory" if self.out_of_memory else "often the system ran out of memory"
             return f"killed with SIGKILL (exit status 137); {words}"
         if self.signal is not None:
-            return f"ended by {signal_name(self.signal)}"
+            return f"ended by {signal_name(self.signal)}{HINTS.get(self.signal, '')}"
         hint = {126: " (it may not be executed)", 127: " (command not found)"}.get(self.exit_code, "")
         return f"exit status {self.exit_code}{hint}"
 
@@ -166,10 +179,12 @@ async def run(
     stdin: bytes | None = None,
     keep_stdout: int | None = None,
     pass_fds: Sequence[int] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> Ended:
     """Run a command to its end; ``keep_stdout`` bytes of its stdout are kept (the step's tail limit by default).
 
-    It inherits the descriptors ``pass_fds``.
+    It inherits the descriptors ``pass_fds``, and ``limits`` are its resource limits, by the names of ``resource`` in small
+    letters.
 
     Raises ``Permanent`` (``bad_input``) for a command, environment or folder the system cannot take, ``Retryable``
     (``spawn_failed``) where it lacks processes, memory or descriptors.
@@ -181,9 +196,12 @@ async def run(
     # Not the step's name: another run of the same name, of another project, may be on this machine.
     mark = os.urandom(12).hex()
     killed = kills()
+    if limits:
+        command = [sys.executable, "-I", "-S", limited.__file__, json.dumps(dict(limits)), *command]
+    step.ports.guard.ready()
     process = _start(command, {**env, **step.ports.guard.env, MARK: mark}, cwd, stdin, pass_fds)
-    step.ports.guard.track(process.pid)
     try:
+        step.ports.guard.track(process.pid)
         assert process.stdout is not None
         assert process.stderr is not None
         with (
@@ -226,7 +244,7 @@ async def _until_dead(
             process.poll()
             raise
         # Not reaped yet: the group's number cannot be another's.
-        signal_group(process.pid, signal.SIGKILL)
+        end_leftovers(mark, process.pid, step)
     process.wait()
     await _drain(outputs)
 
@@ -320,15 +338,23 @@ def _judge(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
     for name, value in env.items():
         if "\0" in name or "\0" in value or "=" in name or not name:
             raise Permanent("bad_input", f"env {name!r}: a NUL, or a name that is empty or has =, cannot be passed on")
-        if len(os.fsencode(value)) + len(os.fsencode(name)) + 2 > STRING_LIMIT:
+        if len(encoded(value, f"env {name!r}")) + len(encoded(name, "the name of a variable")) + 2 > STRING_LIMIT:
             raise Permanent("bad_input", f"env {name}: the value is too large for an environment; pass it with stdin:")
     for argument in command:
         if "\0" in argument:
             raise Permanent("bad_input", "an argument holds a NUL character, which no program can be given")
-        if len(os.fsencode(argument)) + 1 > STRING_LIMIT:
+        if len(encoded(argument, "an argument")) + 1 > STRING_LIMIT:
             raise Permanent("bad_input", "an argument is too large for a command line; pass it with stdin:")
     if not cwd.is_dir():
         raise Permanent("bad_input", f"cwd: {cwd} is not a folder")
+
+
+def encoded(text: str, what: str) -> bytes:
+    """A text as a program is given it. ``Permanent`` (``bad_input``) for one that no bytes stand for."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise Permanent("bad_input", f"{what} holds half a surrogate pair, which no program can be given") from None
 
 
 #: errno → (permanent, what to say).
@@ -364,12 +390,57 @@ def signal_one(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def end_leftovers(mark: str, group: int, step: StepContext) -> None:
+    """A command has ended by itself: end what it left running, in its group and out of it, and say so in the log."""
+    left = marked(mark, group)
+    names = [_name_of(pid) for pid in left]
+    signal_group(group, signal.SIGKILL)
+    if not left:
+        return
+    for _ in range(SWEEPS):
+        for pid in left:
+            signal_one(pid, signal.SIGKILL)
+        # Meanwhile one of them may have started another.
+        left = [pid for pid in marked(mark, group) if pid not in left]
+        if not left:
+            break
+    if known := [name for name in names if name]:
+        more = f" and {len(known) - NAMED} more" if len(known) > NAMED else ""
+        with contextlib.suppress(OSError):
+            step.ports.log.write(f"[ended what the command left running: {', '.join(known[:NAMED])}{more}]\n", "note")
+
+
 def strays(mark: str, group: int) -> list[int]:
     """Processes of a command that have left its group; only where ``/proc`` tells."""
+    return [pid for pid in marked(mark, group) if _group_of(pid) not in (group, None)]
+
+
+def marked(mark: str, first: int) -> list[int]:
+    """Processes that a command has started and that have not ended, but for the first; only where ``/proc`` tells."""
     if not sys.platform.startswith("linux"):
         return []
     carried = f"{MARK}={mark}".encode()
-    return [pid for pid in _processes() if _carries(pid, carried) and _group_of(pid) not in (group, None)]
+    # Numbers are given out in order: looking at those below costs far more than it finds, unless they began anew.
+    lowest = first if _newest() > first else 0
+    return [pid for pid in _processes() if pid > lowest and pid != first and _carries(pid, carried)]
+
+
+def _newest() -> int:
+    """The number of the process that was started last."""
+    try:
+        with open("/proc/loadavg", "rb") as stream:
+            return int(stream.read().split()[-1])
+    except (OSError, ValueError):
+        return 0
+
+
+def _name_of(pid: int) -> str | None:
+    """What a process is called, and its number; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as stream:
+            return f"{stream.read().decode('utf-8', 'replace').strip()} (process {pid})"
+    except OSError:
+        return None
 
 
 def kills() -> int:

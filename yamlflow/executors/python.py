@@ -17,6 +17,8 @@ from ..faults import delay_of, error_of
 from ..folders import import_from
 from ..outcome import Error, Failed, Json
 from . import child, executor
+from .limits import SCHEMA as LIMITS
+from .limits import limits_of
 from .processes import run
 from .shell import Places, failure_of
 
@@ -39,6 +41,7 @@ SCHEMA: Json = {
             "description": "The function's arguments, by name or in order; for `code` its variables.",
         },
         "cwd": {"type": "string", "description": "The working folder of the child process."},
+        "limits": LIMITS,
         "in_process": {
             "type": "boolean",
             "default": False,
@@ -58,6 +61,10 @@ async def python(step: StepContext) -> Json | Failed:
     given = step.input
     if "code" in given and not isinstance(given["args"], dict):
         raise Permanent("bad_input", "with.args: `code` takes its variables by name, a mapping")
+    if given["in_process"] and "limits" in given:
+        raise Permanent(
+            "bad_input", "with.limits: a thread of the worker has no limits of its own; leave out `in_process`"
+        )
     # A step that was lost with its worker may be what killed it.
     return await in_thread(step) if given["in_process"] and not step.lease.lost else await in_child(step)
 
@@ -67,11 +74,13 @@ async def in_child(step: StepContext) -> Json | Failed:
     cwd = step.work_in(step.input.get("cwd"))
     places = Places(step)
     try:
-        request, answer = places.artifacts.parent / "request", places.artifacts.parent / "answer"
-        request.write_text(json.dumps(request_of(step)), encoding="utf-8")
-        command = [sys.executable, "-P", child.__file__, str(request.absolute()), str(answer.absolute())]
+        answer = places.artifacts.parent / "answer"
+        command = [sys.executable, "-P", child.__file__, str(answer.absolute())]
+        # By its stdin, not by a file that a crash would leave: secrets may be among the arguments.
+        request = json.dumps(request_of(step)).encode()
         env = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **step.env, **places.env}
-        ended = await run(command, step, env=env, cwd=cwd)
+        limits = limits_of(step.input.get("limits"))
+        ended = await run(command, step, env=env, cwd=cwd, stdin=request, limits=limits)
         await places.keep(step)
         if ended.exit_code or not answer.is_file():
             raise failure_of(ended, step)

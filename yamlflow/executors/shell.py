@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from ..artifacts import keep_folder, open_regular
@@ -17,7 +18,9 @@ from ..outcome import Json
 from ..private import make_folder
 from ..values import to_text
 from . import executor
-from .processes import Ended, run, signal_name
+from .limits import SCHEMA as LIMITS
+from .limits import limits_of
+from .processes import Ended, encoded, run, signal_name
 
 #: ``shell:`` → the command that reads ``run:`` text.
 SHELLS: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +49,7 @@ SCHEMA: Json = {
             "description": "The working folder, from the package file's folder where it exists, else `$YAMLFLOW_DIR`.",
         },
         "stdin": {"description": "What the command reads: text as it is, anything else as JSON."},
+        "limits": LIMITS,
         "parse": {
             "enum": ["text", "json", "lines"],
             "description": "Make stdout the result: as text, as one JSON value, or as a list of lines.",
@@ -55,7 +59,7 @@ SCHEMA: Json = {
 SECRET_REMEDY = (
     "write it to stderr or nowhere, and return something else: with `parse`, or by writing to $YAMLFLOW_OUTPUT"
 )
-ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)")
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=(.*)", re.DOTALL)
 
 
 @executor("shell", schema=SCHEMA, mode="async", code=["run"], origin="built in")
@@ -78,6 +82,7 @@ async def shell(step: StepContext) -> Json:
             cwd=cwd,
             stdin=stdin_of(step.input.get("stdin")),
             keep_stdout=step.ports.limits.result + 1 if parse else None,
+            limits=limits_of(step.input.get("limits")),
         )
         await places.keep(step)
         if ended.exit_code:
@@ -91,7 +96,12 @@ class Places:
     """The files through which a command speaks to its step."""
 
     def __init__(self, step: StepContext) -> None:
-        self._folder = step.dir / f".step-{os.urandom(8).hex()}"
+        name = f".step-{sha256(step.step.path.encode()).hexdigest()[:12]}"
+        # What an attempt left whose worker was killed; one that only thinks it holds the lease must not hit its successor.
+        for left in step.dir.glob(f"{name}.*"):
+            if int(left.name.split(".")[2]) < step.lease.epoch:
+                shutil.rmtree(left, ignore_errors=True)
+        self._folder = step.dir / f"{name}.{step.lease.epoch}.{os.urandom(4).hex()}"
         self.artifacts = self._folder / "artifacts"
         make_folder(self.artifacts)
         self._made = identity(self.artifacts)
@@ -160,7 +170,7 @@ def output_of(text: str) -> Json:
         except (ValueError, RecursionError) as wrong:
             raise Permanent("bad_result", f"$YAMLFLOW_OUTPUT starts like JSON and is none: {wrong}") from None
     result: dict[str, Json] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
             continue
         match = ASSIGNMENT.fullmatch(line)
@@ -170,6 +180,12 @@ def output_of(text: str) -> Json:
             )
         result[match[1]] = match[2]
     return result
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text: what Python takes for an end of line besides is data."""
+    lines = re.split(r"\r?\n", text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def command_of(text: str | list[Json], shell: str) -> list[str]:
@@ -186,7 +202,7 @@ def stdin_of(value: Json) -> bytes | None:
     """What a command reads: text as it is, anything else as JSON."""
     if value is None:
         return None
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
+    return encoded(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), "with.stdin")
 
 
 def failure_of(ended: Ended, step: StepContext) -> Retryable:
@@ -227,7 +243,7 @@ def result_of(ended: Ended, parse: str | None, step: StepContext) -> Json:
     if parse == "text":
         return text
     if parse == "lines":
-        return text.splitlines()
+        return lines_of(text)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as wrong:

@@ -34,8 +34,9 @@ def sleep(step: StepContext) -> Waiting:
 
     The result is when it woke, as it was planned.
     """
-    until = _after(step, step.input["for"]) if "for" in step.input else _at(step.input["until"])
-    return Waiting(until=until, result=to_text(until))
+    by_clock = "until" in step.input
+    until = _at(step.input["until"]) if by_clock else _after(step, step.input["for"])
+    return Waiting(until=until, result=to_text(until), by_clock=by_clock)
 
 
 def _after(step: StepContext, text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import socket
 import ssl
 import weakref
 from collections.abc import AsyncIterator, Iterable
@@ -17,24 +18,40 @@ from dataclasses import dataclass
 import httpcore
 import httpx
 
-from .addresses import Policy, resolve
+from ..addresses import DEFAULT, Reach
+from ..errors import Permanent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
     """How servers are reached; steps that go the same way share connections."""
 
-    policy: Policy = "default"
+    #: Every one of these must allow an address.
+    reach: tuple[Reach, ...] = (DEFAULT,)
     proxy: str | None = None
     #: Whether a server's certificate is checked.
     verify: bool = True
 
 
+async def resolve(host: str, port: int, reach: Iterable[Reach]) -> list[str]:
+    """The addresses of a host, all of them allowed; ``Permanent`` (``address_denied``) when any is not.
+
+    Raises ``OSError`` when the name cannot be resolved.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for address in addresses:
+        for rule in reach:
+            if reason := rule.refusal(address):
+                raise Permanent("address_denied", f"{host}: {reason}")
+    return addresses
+
+
 class PinnedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to addresses that it has resolved and judged itself."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, reach: Iterable[Reach]) -> None:
+        self._reach = tuple(reach)
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -47,7 +64,7 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address that answers; ``Permanent`` when any of them is denied."""
         try:
-            addresses = await resolve(host, port, self._policy)
+            addresses = await resolve(host, port, self._reach)
         except (OSError, UnicodeError) as wrong:
             raise httpcore.ConnectError(f"{host} cannot be resolved: {wrong}") from wrong
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
@@ -104,7 +121,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def _judge_behind_proxy(self, url: httpx.URL) -> None:
         """The proxy resolves for itself; what we can tell of the target is judged all the same."""
         with contextlib.suppress(OSError, UnicodeError):
-            await resolve(url.host, url.port or 80, self._way.policy)
+            await resolve(url.host, url.port or 80, self._way.reach)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -129,14 +146,18 @@ class Body(httpx.AsyncByteStream):
 def _pool(way: Way) -> httpcore.AsyncConnectionPool:
     if way.proxy is None:
         return httpcore.AsyncConnectionPool(
-            ssl_context=certificates(way.verify), keepalive_expiry=5.0, network_backend=PinnedNetwork(way.policy)
+            ssl_context=certificates(way.verify), keepalive_expiry=5.0, network_backend=PinnedNetwork(way.reach)
         )
     proxy = httpx.Proxy(way.proxy)
     url = httpcore.URL(
         scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
     )
     return httpcore.AsyncHTTPProxy(
-        proxy_url=url, proxy_auth=proxy.raw_auth, ssl_context=certificates(way.verify), keepalive_expiry=5.0
+        proxy_url=url,
+        proxy_auth=proxy.raw_auth,
+        ssl_context=certificates(way.verify),
+        keepalive_expiry=5.0,
+        network_backend=PinnedNetwork(way.reach),
     )
 
 

@@ -149,8 +149,8 @@ class LeaseTransaction(Protocol):
     def put_worker(self, row: WorkerRow) -> None:
         """Keep what a worker says of itself."""
 
-    def holders(self) -> list[WorkerRow]:
-        """The workers that hold a lease; few, however many there ever were."""
+    def watched(self) -> list[WorkerRow]:
+        """The workers that have not said that they stopped, or hold a lease; few, however many there ever were."""
 
     def forget_workers(self, seen_before: int) -> None:
         """Drop workers that are not running and were last seen before a time."""
@@ -217,7 +217,7 @@ class LogTransaction(Protocol):
 
 
 class CalendarTransaction(Protocol):
-    """Schedules, retention and removal, within one transaction."""
+    """Time, schedules, retention and removal, within one transaction."""
 
     def schedules_of(self, package: str) -> list[ScheduleRow]:
         """The entries of a package's schedule that are known, in order."""
@@ -233,6 +233,15 @@ class CalendarTransaction(Protocol):
 
     def put_retention(self, row: RetentionRow) -> None:
         """Keep it; one that says nothing is forgotten."""
+
+    def offset(self, boot: str) -> int | None:
+        """How far wall time was ahead of steady time in this boot of the machine; None when nobody has said."""
+
+    def put_offset(self, boot: str, offset: int) -> None:
+        """Say it; what was said of other boots is forgotten."""
+
+    def move_times(self, by: int) -> None:
+        """Wall time was set by so many milliseconds: so far do the ends of all that waits move, moments of the day excepted."""
 
     def is_leaving(self, run: int) -> bool:
         """Whether a run is being removed."""

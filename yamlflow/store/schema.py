@@ -139,6 +139,8 @@ alter table workers add column queues text;
 alter table workers add column kinds text;
 alter table workers add column runs text;
 
+create table clock (boot text primary key, ahead integer not null) without rowid;
+
 create table removals (run integer primary key, at integer not null);
 create index removals_due on removals (at, run);
 """

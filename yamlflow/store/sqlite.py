@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import RunExists, StoreGone
+from ..errors import NotAllowed, RunExists, StoreGone
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
@@ -29,11 +29,12 @@ from ..rows import (
     WorkerRow,
 )
 from .base import Edge, RunFilter
-from .connection import connect, explained, path_of, prepare
+from .connection import connect, path_of, patiently, prepare, refuse_newer
 from .sqlite_cache import SqliteCache, all_kept
 from .sqlite_calendar import CalendarReader, CalendarTransaction
 from .sqlite_locks import SqliteLocks, held_locks
 from .sqlite_messages import IN_SLOT, SIGNALS, WAITERS, MessageStatements
+from .trouble import explained
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -76,7 +77,9 @@ returning {STEP}
 NEXT_PARKED = f"select {STEP} from steps where parked = 'slot' and parent = ? order by ordinal, id limit ?"
 RENEW = "update steps set leased_until = ? where status = 'running' and worker = ?"
 HELD = f"select {STEP} from steps where status = 'running' and worker = ?"
-HOLDERS = "select * from workers where name in (select worker from steps where status = 'running')"
+WATCHED = """
+select * from workers where status = 'running' or name in (select worker from steps where status = 'running')
+"""
 EXPIRED = f"select {STEP} from steps where status = 'running' and leased_until <= ?"
 DUE = f"select {STEP} from steps where parked = 'timer' and available_at <= ? order by available_at limit ?"
 NEXT_TIMER = "select min(available_at) from steps where parked = 'timer'"
@@ -209,8 +212,8 @@ class SqliteTransaction(SqliteLocks, SqliteCache, MessageStatements, CalendarTra
     def put_worker(self, row: WorkerRow) -> None:
         self._db.execute("insert or replace into workers values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def holders(self) -> list[WorkerRow]:
-        return [WorkerRow._make(row) for row in self._db.execute(HOLDERS)]
+    def watched(self) -> list[WorkerRow]:
+        return [WorkerRow._make(row) for row in self._db.execute(WATCHED)]
 
     def forget_workers(self, seen_before: int) -> None:
         self._db.execute("delete from workers where status <> 'running' and seen_at < ?", (seen_before,))
@@ -248,10 +251,12 @@ class SqliteStore(CalendarReader):
         self._lent = isinstance(target, sqlite3.Connection)
         self._lock = threading.RLock()
         self._commits = 0
+        #: Whether a transaction that failed could not be ended.
+        self._stuck = False
         if isinstance(target, sqlite3.Connection):
             self.url, self.path = "sqlite (lent connection)", ""
             self._db = target
-            prepare(target, url=self.url, synchronous=synchronous)
+            patiently(lambda: prepare(target, url=self.url, synchronous=synchronous))
         else:
             self.path = path_of(target)
             self.url = target if target.startswith("sqlite:") else f"sqlite:///{target}"
@@ -262,15 +267,32 @@ class SqliteStore(CalendarReader):
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
         with self._lock, explained(self.url):
-            self._db.execute("begin immediate")
+            self._begin()
             try:
+                refuse_newer(self._db, self.url)
                 yield SqliteTransaction(self._db)
+                self._db.execute("commit")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
+                self._undo()
                 raise
-            self._db.execute("commit")
             self._commits += 1
+
+    def _begin(self) -> None:
+        if self._stuck:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            self._stuck = False
+        refuse_within(self._db)
+        self._db.execute("begin immediate")
+
+    def _undo(self) -> None:
+        """End a transaction that failed. SQLite has ended it itself after most errors, and may fail to after some."""
+        if self._db.in_transaction:
+            try:
+                self._db.execute("rollback")
+            except sqlite3.Error:
+                # What went wrong before this says more; the next transaction tries again.
+                self._stuck = True
 
     def next_timer(self) -> int | None:
         value = self._one(NEXT_TIMER)[0]
@@ -335,9 +357,10 @@ class SqliteStore(CalendarReader):
     def children(
         self, run: int, path: str, parent: int, *, statuses: Collection[str] | None = None, limit: int | None = None
     ) -> list[StepRow]:
-        some = "" if statuses is None else f"and status in ({', '.join(repr(str(one)) for one in statuses)})"
+        listed = [str(one) for one in statuses or ()]
+        some = "" if statuses is None else f"and status in ({', '.join('?' * len(listed))})"
         with self._lock, explained(self.url):
-            rows = below(self._db, run, path, f"and parent = {int(parent)} {some}", limit)
+            rows = below(self._db, run, path, f"and parent = ? {some}", limit, (parent, *listed))
         return sorted(rows, key=lambda row: (row.ordinal, row.id))
 
     def events(self, run: int, *, after: int = 0, limit: int = 1000, step: str | None = None) -> list[EventRow]:
@@ -397,9 +420,13 @@ class SqliteStore(CalendarReader):
     def forget_records(self, projection: str, upto: int) -> None:
         """Drop records that their projection has durably applied."""
         with self._lock, explained(self.url):
-            self._db.execute("begin immediate")
-            self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
-            self._db.execute("commit")
+            self._begin()
+            try:
+                self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
+                self._db.execute("commit")
+            except BaseException:
+                self._undo()
+                raise
 
     def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         with self._lock, explained(self.url):
@@ -408,6 +435,12 @@ class SqliteStore(CalendarReader):
     def _one(self, sql: str) -> Any:
         with self._lock, explained(self.url):
             return self._db.execute(sql).fetchone()
+
+
+def refuse_within(db: sqlite3.Connection) -> None:
+    """A transaction is not begun within another: what is to hold of both would be told wrong. ``NotAllowed``."""
+    if db.in_transaction:
+        raise NotAllowed("this is within a transaction already; do it before, or after that has ended")
 
 
 def place_of(path: str) -> tuple[int, int] | None:
@@ -441,16 +474,18 @@ def select_in(db: sqlite3.Connection, head: str, before: tuple[Any, ...], values
     return rows
 
 
-def below(db: sqlite3.Connection, run: int, path: str, clause: str, limit: int | None = None) -> list[StepRow]:
-    """The step at a path and those under it, parents first."""
+def below(
+    db: sqlite3.Connection, run: int, path: str, clause: str, limit: int | None = None, values: tuple[Any, ...] = ()
+) -> list[StepRow]:
+    """The step at a path and those under it for which a clause (with its values) holds, parents first."""
     most = -1 if limit is None else limit
     if not path:
         sql = BELOW.format(range="1", live=clause) + " limit ?"
-        return [StepRow._make(row) for row in db.execute(sql, (run, path, most))]
+        return [StepRow._make(row) for row in db.execute(sql, (run, path, *values, most))]
     ranges = " or ".join("(path >= ? and path < ?)" for _ in "/[@")
     bounds = [bound for mark in "/[@" for bound in (path + mark, path + chr(ord(mark) + 1))]
     sql = BELOW.format(range=ranges, live=clause) + " limit ?"
-    return [StepRow._make(row) for row in db.execute(sql, (run, path, *bounds, most))]
+    return [StepRow._make(row) for row in db.execute(sql, (run, path, *bounds, *values, most))]
 
 
 def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:

@@ -78,6 +78,16 @@ TRACES = (
 DROP_TEXT = """
 delete from packages where digest = ? and not exists (select 1 from runs where runs.digest = packages.digest)
 """
+#: What a wall clock that was set moves along. A sleep that says what it waits for waits for a moment of the day.
+MOVE_TIMES = (
+    """update steps set available_at = available_at + ?
+       where parked = 'timer' and not (phase = 'sleep' and wait is not null and error is null)""",
+    """update steps set started_at = started_at + ?1, ready_at = ready_at + ?1
+       where status in ('ready', 'running', 'waiting')""",
+    "update queues set refilled_at = refilled_at + ?",
+    "update cache set expires_at = expires_at + ? where expires_at is not null",
+    "update removals set at = at + ?",
+)
 #: More rows than any table has.
 ALL = 2**62
 
@@ -105,6 +115,18 @@ class CalendarTransaction:
             self._db.execute("delete from retentions where package = ?", (row.package,))
         else:
             self._db.execute("insert or replace into retentions values (?, ?, ?)", row)
+
+    def offset(self, boot: str) -> int | None:
+        row = self._db.execute("select ahead from clock where boot = ?", (boot,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def put_offset(self, boot: str, offset: int) -> None:
+        self._db.execute("delete from clock where boot <> ?", (boot,))
+        self._db.execute("insert or replace into clock values (?, ?)", (boot, offset))
+
+    def move_times(self, by: int) -> None:
+        for statement in MOVE_TIMES:
+            self._db.execute(statement, (by,))
 
     def is_leaving(self, run: int) -> bool:
         return self._db.execute("select 1 from removals where run = ?", (run,)).fetchone() is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..attempt import Attempt
-from ..calls import Call, Calls, Ended
+from ..calls import Call, Calls, Ended, PutOff
 from ..clock import SECOND
 from ..executors import canceled, execute, timed_out
 from ..lookup import Bench
@@ -69,7 +69,7 @@ class MockedCalls(Calls):
         self._mocks = mocks
         self._clock = clock
         #: Mocked calls that go on: when each ends, its turn among equals, and what comes of it.
-        self._taking: list[tuple[int, int, Ended]] = []
+        self._taking: list[tuple[int, int, Ended | PutOff]] = []
         self._turns = 0
         #: Whether no call of this turn has taken long.
         self.patient = True
@@ -89,7 +89,7 @@ class MockedCalls(Calls):
         while self._taking and self._taking[0][0] <= self._clock.now():
             self.take(heapq.heappop(self._taking)[2])
 
-    def _is_current(self, ended: Ended) -> bool:
+    def _is_current(self, ended: Ended | PutOff) -> bool:
         call = self.held.get(ended.step)
         return call is not None and call.epoch == ended.epoch
 
@@ -131,7 +131,8 @@ class MockedCalls(Calls):
         # From here on the test's clock says when it is over.
         attempt.deadline = None
         if not takes:
-            self.ended.append(ended)
+            if isinstance(ended, Ended):
+                self.ended.append(ended)
             return
         self.held[attempt.row.id] = Call(attempt.row.epoch, token, attempt)
         self._turns += 1

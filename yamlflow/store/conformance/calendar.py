@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...outcome import Record
-from ...rows import ArtifactRow, CacheRow, EventRow, RetentionRow, ScheduleRow
+from ...rows import ArtifactRow, CacheRow, EventRow, QueueRow, RetentionRow, ScheduleRow
 from ..base import Store
 from .ground import Ground
 
@@ -121,3 +123,37 @@ class Calendar(Ground):
         counts = store.counts()
         assert counts.runs == {"running": 1, "failed": 1}
         assert counts.steps == {("q", "ready"): 1, ("q", "running"): 1, ("q", "delayed"): 1, ("q", "waiting"): 1}
+
+    def test_one_offset_of_the_wall_clock_is_known_for_one_boot(self, store: Store) -> None:
+        with store.transaction() as tx:
+            assert tx.offset("a") is None
+            tx.put_offset("a", -5)
+            tx.put_offset("a", 7)
+            assert tx.offset("a") == 7
+            tx.put_offset("b", 1)
+            assert tx.offset("a") is None
+
+    def test_a_clock_that_is_set_moves_what_waits_but_for_moments_of_the_day(self, store: Store) -> None:
+        run = self.add_run(store)
+        timed, fixed, late, ended = self.add_steps(store, run, 4)
+        at: dict[str, Any] = {"parked": "timer", "available_at": 100, "started_at": 50, "status": "waiting"}
+        with store.transaction() as tx:
+            tx.update_steps([
+                timed._replace(phase="run", **at),
+                fixed._replace(phase="sleep", wait="{}", **at),
+                late._replace(phase="sleep", wait="{}", error="{}", **at),
+                ended._replace(status="failed", started_at=50),
+            ])  # fmt: skip
+            tx.put_queue(QueueRow("q", None, 1.0, 1, 1.0, 100, 0))
+            tx.keep(CacheRow("pkg", "a", "k", "1", run.id, 1, "a", 5, 100))
+            tx.mark_leaving(run.key, 100)
+            tx.move_times(-10)
+        rows = {row.id: row for row in store.tree(run.key)}
+        assert [rows[row.id].available_at for row in (timed, fixed, late, ended)] == [90, 100, 90, None]
+        assert [rows[row.id].started_at for row in (timed, ended)] == [40, 50]
+        with store.transaction() as tx:
+            queue = tx.queue("q")
+            assert queue is not None
+            assert queue.refilled_at == 90
+        assert [row.expires_at for row in store.cached()] == [90]
+        assert store.leaving(90, 5) == [run.key]

@@ -91,19 +91,20 @@ class Kept(Ground):
             tx.put_worker(row._replace(status="stopped"))
         assert store.workers() == [row._replace(status="stopped")]
 
-    def test_workers_that_hold_leases_are_known(self, store: Store) -> None:
+    def test_workers_that_run_or_hold_leases_are_watched(self, store: Store) -> None:
         run = self.add_run(store)
         self.add_steps(store, run)
-        idle, busy = (
+        running, gone, busy = (
             WorkerRow("idle", "host", 1, "boot", None, 1, 2, "running"),
-            WorkerRow("w", "h", 2, "b", None, 1, 2, "running"),
+            WorkerRow("gone", "host", 1, "boot", None, 1, 2, "stopped"),
+            WorkerRow("w", "h", 2, "b", None, 1, 2, "lost"),
         )
         with store.transaction() as tx:
-            tx.put_worker(idle)
-            tx.put_worker(busy)
+            for row in (running, gone, busy):
+                tx.put_worker(row)
         self.claim(store)
         with store.transaction() as tx:
-            assert tx.holders() == [busy]
+            assert tx.watched() == [running, busy]
 
     def test_workers_long_gone_are_forgotten(self, store: Store) -> None:
         with store.transaction() as tx:
