@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from yamlflow import document
+from yamlflow.checks import check_id
 from yamlflow.cron import Cron
 from yamlflow.duration import format_duration, parse_duration
 from yamlflow.errors import UserError
@@ -17,7 +18,7 @@ from yamlflow.inputs import from_text, resolve
 from yamlflow.packages import loaded
 from yamlflow.runtime import Runtime
 from yamlflow.secrets import parse
-from yamlflow.starting import check_run_id, sound_value
+from yamlflow.starting import sound_value
 from yamlflow.testing import T0, FakeClock
 from yamlflow.values import NotJson, plain
 
@@ -271,12 +272,13 @@ def check_small_text(case: str) -> None:
             assert times == sorted(times)
             assert all(time > T0 for time in times)
     with refusals():
-        check_run_id(case)
+        check_id(case)
         assert "/" not in case
         assert case.isprintable()
     with refusals():
         named(case, "an artifact")
-    assert all(isinstance(each, str) for each in parse(case).values())
+    with refusals():
+        assert all(isinstance(each, str) for each in parse(cases.bytes_of(case)).values())
 
 
 def any_value(rnd: Random) -> Any:
