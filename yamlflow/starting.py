@@ -5,7 +5,6 @@ Every run comes through here: a caller's, a schedule's, a child's, a successor's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -15,8 +14,19 @@ from .checks import check_id, check_text
 from .clock import Clock
 from .engine.soundness import built_problems, unsound
 from .engine.starts import IfExists, Start
-from .errors import InvalidInput, InvalidPackage, NotAllowed, Problem, UnknownName, UserError, did_you_mean
+from .errors import (
+    InvalidInput,
+    InvalidPackage,
+    NotAllowed,
+    Permanent,
+    Problem,
+    UnknownName,
+    UserError,
+    did_you_mean,
+    shortened,
+)
 from .inputs import resolve
+from .loops import key_text
 from .outcome import Json
 from .packages import Graph, Loaded, folder_of, loaded, made, read_back
 from .ports import Limits
@@ -29,6 +39,8 @@ from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
+#: Characters of a run's name that are kept.
+NAME = 500
 
 
 #: Bytes of JSON of what is kept with a run and read with every listing of runs.
@@ -149,7 +161,7 @@ class Shelf:
             plan=one.plan,
             run_id=id,
             inputs=graph.inputs,
-            name=graph.name,
+            name=None if graph.name is None else shortened(graph.name, NAME),
             metadata=self._plain(graph.metadata, "metadata"),
             context=given,
             steps=graph.steps,
@@ -241,7 +253,10 @@ def slot_of(one: Loaded, scope: Mapping[str, Json], expressions: Expressions) ->
     if declared is None:
         return None
     key = expressions.compile(declared["key"]).render(dict(scope))
-    return f"{one.package.name}/{key if isinstance(key, str) else json.dumps(key)}"
+    try:
+        return f"{one.package.name}/{key_text(key)}"
+    except Permanent as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=("concurrency", "key"))]) from None
 
 
 def stored(row: PackageRow) -> Loaded:
