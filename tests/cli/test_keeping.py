@@ -135,7 +135,8 @@ def test_a_broken_row_is_found_by_check_and_doctor(cli: Cli, write: Write, folde
     store.commit()
     store.close()
     checked = cli("db", "check", "--json")
-    assert (checked.status, checked.json["faults"]) == (4, ["ended runs with live steps: 1"])
+    assert checked.status == 4
+    assert "ended runs with live steps" in [fault["name"] for fault in checked.json["faults"]]
     assert cli("doctor").status == 4
 
 
@@ -144,6 +145,6 @@ def test_doctor_tells_of_broken_plugins_and_unfinished_runs(cli: Cli, write: Wri
     cli("start", "hello.yaml", "--run-id", "left")
     findings = cli("doctor", "--json")
     assert findings.status == 0
-    assert any("left has not ended" in one["message"] for one in findings.json)
+    assert any("left/greet: no worker is running" in one["message"] for one in findings.json)
     write("plugins/bad.py", "1 / 0\n")
     assert cli("doctor").status == 2

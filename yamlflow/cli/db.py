@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import StoreCorrupt, StoreUnavailable, UserError
+from ..errors import StoreCorrupt, StoreUnavailable
+from ..store.schema import APPLICATION_ID, VERSION
 from .common import CONTEXT, Command, command, json_option
 
 if TYPE_CHECKING:
@@ -45,17 +46,19 @@ def file_of(ctx: click.Context) -> tuple[Path, str]:
 
 
 @contextmanager
-def connected(path: Path, url: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-    """A plain connection to the store's file, whatever state it is in."""
-    from ..store.connection import connect_to_read, explained
+def connected(path: Path, url: str) -> Iterator[sqlite3.Connection]:
+    """A plain connection to the store's file, whatever state it is in, to read from."""
+    from ..store.connection import connect_to_read
+    from ..store.trouble import explained
 
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    with explained(url):
-        connection = (
-            sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None) if write else connect_to_read(path, url)
-        )
-        with closing(connection):
-            yield connection
+    with explained(url), closing(connect_to_read(path, url)) as connection:
+        yield connection
+
+
+def refuse_others(connection: sqlite3.Connection, url: str) -> None:
+    """``StoreCorrupt`` for a database that is no store of ours."""
+    if one(connection, "pragma application_id") != APPLICATION_ID:
+        raise StoreCorrupt(f"{url}: this is no yamlflow store; name another with --store")
 
 
 @member("status", ("yamlflow db status", "size, schema, how many runs"))
@@ -81,10 +84,7 @@ def status(ctx: click.Context, as_json: bool) -> int:
 
 def facts(connection: sqlite3.Connection, path: Path, url: str) -> dict[str, Any]:
     """What a store says of itself."""
-    from ..store.schema import APPLICATION_ID, VERSION
-
-    if one(connection, "pragma application_id") != APPLICATION_ID:
-        raise StoreCorrupt(f"{url}: this is no yamlflow store; name another with --store")
+    refuse_others(connection, url)
     version = one(connection, "pragma user_version")
     wal = path.with_name(f"{path.name}-wal")
     return {
@@ -117,7 +117,6 @@ def one(connection: sqlite3.Connection, sql: str) -> Any:
 @click.pass_context
 def migrate(ctx: click.Context) -> int:
     """Bring the store's tables up to date."""
-    from ..store.schema import VERSION
     from ..store.sqlite import SqliteStore
 
     path, url = file_of(ctx)
@@ -129,54 +128,30 @@ def migrate(ctx: click.Context) -> int:
     return 0
 
 
-#: What must hold in every sound store: what it is called when it does not, and the rows that break it.
-RULES = (
-    ("steps without a run", "select count(*) from steps where run not in (select key from runs)"),
-    ("runs without their package", "select count(*) from runs where digest not in (select digest from packages)"),
-    (
-        "runs without a root step",
-        "select count(*) from runs where key not in (select run from steps where path = '') "
-        "and key not in (select run from removals)",
-    ),
-    (
-        "ended runs with live steps",
-        "select count(*) from steps join runs on runs.key = steps.run where runs.ended_at is not null "
-        "and steps.status in ('pending', 'ready', 'running', 'waiting')",
-    ),
-    ("leased steps without a worker", "select count(*) from steps where status = 'running' and worker is null"),
-    (
-        "runs with gaps in their log",
-        "select count(*) from (select run from events group by run having max(seq) <> count(*))",
-    ),
-)
-
-
-def faults_in(connection: sqlite3.Connection) -> list[str]:
-    """Everything that is wrong with a store."""
-    from ..store.damage import damage_in
-
-    found = [str(row[0]) for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
-    found += [f"a row of {row[0]} refers to nothing" for row in connection.execute("pragma foreign_key_check")]
-    if not found:
-        counts = ((name, one(connection, sql)) for name, sql in RULES)
-        found += [f"{name}: {count}" for name, count in counts if count]
-        found += damage_in(connection)
-    return found
-
-
-@member("check", ("yamlflow db check", "exit status 4 when anything is wrong"))
+@member(
+    "check", ("yamlflow db check", "exit status 4 when anything is wrong"),
+    ("yamlflow db check --files", "the projections and kept files too, each file's hash compared"),
+)  # fmt: skip
+@click.option("--files", is_flag=True, help="Also check projections, and read every artifact.")
 @json_option
 @click.pass_context
-def check(ctx: click.Context, as_json: bool) -> int:
-    """Check the store's file, its references and its rows. Nothing is changed."""
+def check(ctx: click.Context, files: bool, as_json: bool) -> int:
+    """Check the store: its file, its references, what must hold of its rows, and a checksum of each result. Nothing is
+    changed, and nobody has to wait.
+    """
+    from ..checkup import DAMAGED, faults_beside, faults_in
     from .texts import as_json as written
 
     path, url = file_of(ctx)
     with connected(path, url) as connection:
-        facts(connection, path, url)
+        refuse_others(connection, url)
+        # Workers go on meanwhile: all is read as it was at one moment.
+        connection.execute("begin")
         found = faults_in(connection)
+        if files and not (found and found[0].remedy is DAMAGED):
+            found += faults_beside(connection, path.absolute().parent)
     if as_json:
-        click.echo(written({"store": url, "sound": not found, "faults": found}))
+        click.echo(written({"store": url, "sound": not found, "faults": [fault.to_json() for fault in found]}))
     else:
         for fault in found:
             click.echo(f"{url}: {fault}", err=True)
@@ -185,31 +160,104 @@ def check(ctx: click.Context, as_json: bool) -> int:
     return 4 if found else 0
 
 
-@member("backup", ("yamlflow db backup before-upgrade.db", "while workers go on"))
-@click.argument("target", metavar="FILE")
+@member(
+    "backup", ("yamlflow db backup before-upgrade.db", "the store alone, while workers go on"),
+    ("yamlflow db backup --whole backups/monday", "a folder with all that is needed to go on elsewhere"),
+)  # fmt: skip
+@click.argument("target", metavar="TARGET")
+@click.option("--whole", is_flag=True, help="A folder with projections, artifacts and logs too.")
 @click.pass_context
-def backup(ctx: click.Context, target: str) -> int:
-    """Copy the store into a new file, as it is at one moment, while others use it. Artifacts, logs and projections are
-    files of their own beside the store.
+def backup(ctx: click.Context, target: str, whole: bool) -> int:
+    """Copy the store into a new file, as it is at one moment, while others use it.
+
+    With --whole into a new folder, with the projections of that same moment, the artifacts and the logs. Packages,
+    plugins and `.env` are not in it: they are files of the project. Only you may read the copy. `yamlflow db restore` puts
+    it back.
     """
+    from ..copies import back_up
+
     path, url = file_of(ctx)
-    if Path(target).exists():
-        raise UserError(f"{target} is there already; name a file that is not")
-    with connected(path, url) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
-        copy.execute("pragma journal_mode = delete")
-    click.echo(f"{target}: {Path(target).stat().st_size:,} bytes")
+    with connected(path, url) as connection:
+        refuse_others(connection, url)
+    made = back_up(path, path.absolute().parent, Path(target), whole=whole, progress=progress("copied"))
+    more = f", {made.projections} projections, {made.files} files" if whole else ""
+    click.echo(f"{target}: {made.bytes:,} bytes{more}")
     return 0
+
+
+@member(
+    "restore", ("yamlflow db restore before-upgrade.db", "where there is no store, or none any more"),
+    ("yamlflow db restore --replace backups/monday", "what is there is moved aside, not deleted"),
+)  # fmt: skip
+@click.argument("source", metavar="BACKUP")
+@click.option("--replace", is_flag=True, help="Move the store that is there aside.")
+@click.pass_context
+def restore(ctx: click.Context, source: str, replace: bool) -> int:
+    """Put a backup in the place of the store, once it was found sound. Nobody may work on the store meanwhile.
+
+    Runs go on from where they were when the backup was made: what their steps did since is done again.
+    """
+    from ..clock import SystemClock, to_datetime
+    from ..copies import restore as put_back
+    from .opening import hint, project_of
+
+    project = project_of(ctx)
+    path = Path(project.store.removeprefix("sqlite:///"))
+    if path.exists():
+        refuse_busy(path, project.store, "replaced")
+    project.prepare()
+    stamp = to_datetime(SystemClock().now()).strftime("replaced-%Y%m%dT%H%M%S")
+    made = put_back(Path(source), path, path.absolute().parent, replace=replace, stamp=stamp)
+    click.echo(f"{project.store}: {made.bytes:,} bytes, {made.projections} projections, {made.files} files")
+    click.echo(f"`{hint(project, 'resume')}` goes on with runs that have not ended", err=True)
+    return 0
+
+
+def refuse_busy(path: Path, url: str, done: str) -> None:
+    """``NotAllowed`` while workers live; a store that cannot be read has none that matter."""
+    from ..errors import NotAllowed
+    from ..store.sqlite import SqliteStore
+    from ..views.workers import workers_of
+
+    try:
+        with connected(path, url) as connection:
+            current = one(connection, "pragma user_version") == VERSION
+            alive = [each for each in workers_of(SqliteStore(connection)) if each.alive] if current else []
+    except (StoreCorrupt, StoreUnavailable, sqlite3.Error):
+        return
+    if alive:
+        names = ", ".join(f"{each.name} (process {each.pid})" for each in alive[:3])
+        raise NotAllowed(f"{url} cannot be {done} while workers run: {names}; stop them first")
 
 
 @member("vacuum", ("yamlflow db vacuum", "after prune, to make the file smaller"))
+@click.option("--anyway", is_flag=True, help="Also while workers run: they wait until it is done.")
 @click.pass_context
-def vacuum(ctx: click.Context) -> int:
-    """Give the room of removed runs back to the disk. Others wait meanwhile."""
+def vacuum(ctx: click.Context, anyway: bool) -> int:
+    """Give the room of removed runs back to the disk. Nobody can write meanwhile, so no worker may run; it takes room for
+    the store's content twice. Interrupted, it leaves the store as it was.
+    """
+    from ..copies import vacuum as rewrite
+
     path, url = file_of(ctx)
-    before = path.stat().st_size
-    with connected(path, url, write=True) as connection:
-        connection.execute("vacuum")
-        connection.execute("pragma wal_checkpoint(truncate)")
-    click.echo(f"{before:,} → {path.stat().st_size:,} bytes")
+    with connected(path, url) as connection:
+        refuse_others(connection, url)
+    if not anyway:
+        refuse_busy(path, url, "rewritten")
+    done = rewrite(path)
+    click.echo(f"{done.before:,} → {done.after:,} bytes")
+    if done.left:
+        words = f"{done.left:,} bytes stay in its WAL: another process reads an older state of the store"
+        click.echo(f"{words}; `yamlflow doctor` says which", err=True)
     return 0
+
+
+def progress(word: str) -> Callable[[int, int], None]:
+    """Says on a terminal how far it is."""
+    import sys
+
+    def tell(left: int, total: int) -> None:
+        if sys.stderr.isatty() and total:
+            click.echo(f"\r{word} {100 * (total - left) // total} %", err=True, nl=not left)
+
+    return tell

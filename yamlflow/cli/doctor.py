@@ -1,200 +1,207 @@
-"""``doctor``: what might be wrong with this machine, the store and the plugins."""
+"""``doctor``: what is wrong with this machine, the store and the runs, or only looks so."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import YamlflowError
-from .common import command, json_option
+from ..errors import StoreError, YamlflowError
+from .common import command, flags_of, json_option
 
 if TYPE_CHECKING:
+    from ..doctor import Finding, Visit
+    from ..doctor.runs import Round
+    from ..plugins import Plugins
     from ..project import Project
     from ..store.base import Store
 
-#: File systems on which SQLite's locks and shared memory cannot be relied on.
-REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs", "lustre"})
-#: From this version on SQLite resets its WAL safely; so do the versions that got the correction later.
-SAFE_WAL, CORRECTED = (3, 51, 3), frozenset({(3, 50, 7), (3, 44, 6)})
-#: A live run that nothing has happened to for this long is worth a look; milliseconds.
-LONG = 3_600_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    #: ``ok``, ``warning`` or ``error``.
-    level: str
-    about: str
-    message: str
-
-    def to_json(self) -> dict[str, str]:
-        """The shape that ``--json`` prints."""
-        return {"level": self.level, "about": self.about, "message": self.message}
-
 
 @command(
-    "doctor", plugins=True, short_help="Check this machine, the store and the plugins.",
-    examples=[("yamlflow doctor", "exit status 2 when something is wrong, 4 when it is the store")],
+    "doctor", plugins=True, short_help="Find what is wrong with this machine, the store and the runs.",
+    examples=[
+        ("yamlflow doctor", "exit status 2 when something is wrong, 4 when it is the store"),
+        ("yamlflow doctor last", "one run: why each step of it stands where it stands"),
+    ],
 )  # fmt: skip
+@click.argument("run_id", required=False, metavar="[RUN]")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> int:
-    """Look for what makes trouble: the SQLite library, the disk, the store, broken plugins, dead workers, stuck runs.
-    Nothing is changed.
+def doctor(ctx: click.Context, run_id: str | None, as_json: bool) -> int:
+    """Look for what makes trouble: the SQLite library, the disk, the store and its WAL, broken plugins, missing kinds and
+    secrets, dead and frozen workers, processes and files left behind, stuck runs. Each finding says what to do. What waits as
+    it should is no trouble. Nothing is changed.
+
+    Exit status 0, also with warnings; 2 when something is broken, 4 when it is the store.
     """
     from .opening import project_of
     from .texts import as_json as written
 
     project = project_of(ctx)
-    findings = [*machine(), *disk(project), *store(ctx, project), *plugins(ctx, project)]
+    findings = list(of_run(ctx, project, run_id) if run_id else of_all(ctx, project))
     if as_json:
         click.echo(written([one.to_json() for one in findings]))
     else:
-        signs = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
         for one in findings:
-            sign, colour = signs[one.level]
-            click.echo(f"{click.style(sign, fg=colour)} {one.about}: {one.message}")
+            tell(one)
     errors = [one for one in findings if one.level == "error"]
     return 4 if any(one.about == "store" for one in errors) else 2 if errors else 0
 
 
-def machine() -> Iterator[Finding]:
-    """The Python and the SQLite that are in use."""
-    import sys
-
-    yield Finding(level="ok", about="python", message=sys.version.split()[0])
-    version = sqlite3.sqlite_version_info
-    if version >= SAFE_WAL or version in CORRECTED:
-        yield Finding(level="ok", about="sqlite", message=sqlite3.sqlite_version)
-    else:
-        text = (
-            f"{sqlite3.sqlite_version} can, very rarely, damage a WAL that several processes reset at once; "
-            "3.51.3, 3.50.7 and 3.44.6 cannot. Upgrade it, or keep to one process a store."
-        )
-        yield Finding(level="warning", about="sqlite", message=text)
+def tell(one: Finding) -> None:
+    """One finding, with what to do on a line of its own."""
+    sign, colour = {"ok": ("✓", "green"), "hint": ("·", "blue"), "warning": ("!", "yellow"), "error": ("✗", "red")}[
+        one.level
+    ]
+    click.echo(f"{click.style(sign, fg=colour)} {one.about}: {one.message}")
+    if one.remedy:
+        click.echo(f"  → {one.remedy}")
 
 
-def disk(project: Project) -> Iterator[Finding]:
-    """Where the store lies."""
-    import shutil
+def visit_of(project: Project) -> Visit:
+    """What is to be looked at, now."""
+    from ..clock import WallClock
+    from ..doctor import Visit
+    from ..store.trouble import file_of
+    from .opening import hint
 
-    from ..private import shared
-    from ..store.connection import file_of, trouble_at
-
-    file = file_of(project.store).absolute()
-    folder = file.parent
-    while not folder.exists():
-        folder = folder.parent
-    kind = file_system(folder)
-    if kind in REMOTE:
-        text = f"{folder} is on {kind}: SQLite's locks do not hold there. Put the store on a local disk with --store."
-        yield Finding(level="error", about="disk", message=text)
-    else:
-        yield Finding(level="ok", about="disk", message=f"{folder} is on {kind or 'an unknown file system'}")
-    if trouble := trouble_at(file if folder == file.parent else folder / file.name):
-        yield Finding(level="error", about="store", message=f"nothing can be stored: {trouble}")
-    else:
-        state = file.parent if project.owns_store else file
-        if state.exists() and (others := shared(state)):
-            text = f"{state} holds what runs were given and gave, and others may {others} it: chmod go-rwx {state}"
-            yield Finding(level="warning", about="store", message=text)
-    free = shutil.disk_usage(folder).free
-    if free < 100 * 1024 * 1024:
-        yield Finding(level="warning", about="disk", message=f"only {free // (1024 * 1024)} MB are free")
+    file = file_of(project.store)
+    return Visit(
+        home=file.absolute().parent, file=file, url=project.store, now=WallClock().now(),
+        command=lambda words: f"`{hint(project, words)}`",
+    )  # fmt: skip
 
 
-def file_system(folder: Path) -> str:
-    """The type of the file system that a folder is on; empty where nothing says so."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    place, kind = "", ""
-    for fields in (line.split() for line in lines):
-        mount = fields[1].replace("\\040", " ")
-        if len(mount) >= len(place) and folder.resolve().is_relative_to(mount):
-            place, kind = mount, fields[2]
-    return kind
+def of_all(ctx: click.Context, project: Project) -> Iterator[Finding]:
+    """Everything."""
+    from ..doctor import machine
+    from ..doctor.crew import orphans
+
+    visit = visit_of(project)
+    yield from machine.machine()
+    yield from machine.disk(visit)
+    yield from machine.permissions(visit, project.plugin_folders())
+    found, troubles = loaded_plugins(ctx, project)
+    yield from troubles
+    yield from of_store(ctx, project, visit, found)
+    yield from orphans(visit)
 
 
-def store(ctx: click.Context, project: Project) -> Iterator[Finding]:
-    """The store's file and rows, its workers and runs."""
-    from .db import connected, facts, faults_in
+def of_store(ctx: click.Context, project: Project, visit: Visit, plugins: Plugins | None) -> Iterator[Finding]:
+    """The store's file, and the life in it."""
+    from ..doctor import Finding, file
+    from ..store.schema import VERSION
+    from .db import connected, refuse_others
 
-    path = Path(project.store.removeprefix("sqlite:///"))
-    if not path.is_file():
-        yield Finding(level="ok", about="store", message=f"{project.store} is not there yet")
+    if not visit.file.is_file():
+        yield Finding(level="ok", about="store", message=f"{visit.url} is not there yet")
         return
     try:
-        with connected(path, project.store) as connection:
-            facts(connection, path, project.store)
-            faults = faults_in(connection)
-        for fault in faults:
-            yield Finding(level="error", about="store", message=fault)
-        if not faults:
-            yield Finding(level="ok", about="store", message=f"{project.store} is sound")
-            yield from life(ctx)
-    except YamlflowError as wrong:
+        yield from file.wal(visit)
+        with connected(visit.file, visit.url) as connection:
+            refuse_others(connection, visit.url)
+            yield from file.schema(connection, visit)
+            if connection.execute("pragma user_version").fetchone()[0] != VERSION:
+                return
+            yield from file.soundness(connection, visit)
+            yield from file.size(connection, visit)
+            yield from file.clock(connection, visit)
+            yield from life(ctx, project, visit, connection, plugins)
+    except StoreError as wrong:
         yield Finding(level="error", about="store", message=str(wrong))
 
 
-def life(ctx: click.Context) -> Iterator[Finding]:
-    """Workers that died, and live runs that nobody works on."""
+def life(
+    ctx: click.Context, project: Project, visit: Visit, connection: sqlite3.Connection, plugins: Plugins | None
+) -> Iterator[Finding]:
+    """Workers, live runs, and what those need."""
     from ..clock import SystemClock
+    from ..doctor import crew, files, runs
+    from ..secrets import Secrets
+    from ..store.sqlite import SqliteStore
+
+    store: Store = SqliteStore(connection)
+    look = round_of(visit, connection, store, plugins)
+    yield from crew.workers(connection, visit, look.workers, steady=SystemClock().steady())
+    found, troubles = files.texts(store)
+    yield from troubles
+    yield from runs.stuck(look)
+    yield from files.packages(found)
+    if plugins is not None and not flags_of(ctx).get("no_plugins"):
+        elsewhere = frozenset(kind for one in look.workers if one.alive for kind in one.kinds or ())
+        yield from files.kinds(found, here=frozenset(plugins.executors), elsewhere=elsewhere)
+        yield from files.secrets(found, Secrets(project.root, plugins.secret))
+    yield from files.leftovers(connection, visit)
+
+
+def round_of(visit: Visit, connection: sqlite3.Connection, store: Store, plugins: Plugins | None) -> Round:
+    """One look at the runs of a store."""
+    from ..doctor.runs import Round
+    from ..views.queues import queues_of
     from ..views.workers import workers_of
-    from .opening import looking
-    from .resume import live_runs
-    from .texts import length
 
-    now = SystemClock().now()
-    with looking(ctx) as archive:
-        found = workers_of(archive.store)
-        alive = [one for one in found if one.alive]
-        for one in found:
-            if one.status == "dead" and holds_leases(archive.store, one.name):
-                text = f"{one.name} (process {one.pid}) died with steps in hand; the next worker takes them over"
-                yield Finding(level="warning", about="workers", message=text)
-        yield Finding(level="ok", about="workers", message=f"{len(alive)} running")
-        for run in live_runs(archive.store):
-            if not any(one.works_on(run) for one in alive):
-                text = f"{run.id} has not ended and no worker takes it up: yamlflow resume {run.id}"
-                yield Finding(level="warning", about="runs", message=text)
-            elif now - run.created_at > LONG and (idle := now - last_at(archive.store, run.key, run.created_at)) > LONG:
-                text = f"nothing happened to {run.id} for {length(idle)}: yamlflow show {run.id} says why"
-                yield Finding(level="warning", about="runs", message=text)
+    return Round(
+        visit=visit, store=store, connection=connection, workers=workers_of(store),
+        queues={queue.name: queue for queue in queues_of(store, now=visit.now)},
+        kinds=None if plugins is None else frozenset(plugins.executors),
+    )  # fmt: skip
 
 
-def holds_leases(store: Store, worker: str) -> bool:
-    """Whether a worker holds leases."""
-    with store.transaction() as tx:
-        return bool(tx.leased(workers=[worker]))
+def of_run(ctx: click.Context, project: Project, run_id: str) -> Iterator[Finding]:
+    """One run."""
+    from ..doctor.runs import explained_run
+    from ..store.connection import refuse_foreign
+    from ..store.sqlite import SqliteStore
+    from .db import connected, file_of
+    from .opening import find_run
+
+    file_of(ctx)
+    visit = visit_of(project)
+    plugins, _ = loaded_plugins(ctx, project)
+    with connected(visit.file, visit.url) as connection:
+        refuse_foreign(connection, visit.url)
+        store: Store = SqliteStore(connection)
+        store.url = visit.url
+        run = find_run(store, run_id)
+        yield from explained_run(round_of(visit, connection, store, plugins), run)
 
 
-def last_at(store: Store, run: int, otherwise: int) -> int:
-    """When something last happened to a run."""
-    with store.transaction() as tx:
-        last = tx.last_event(run)
-    events = store.events(run, after=last - 1, limit=1)
-    return events[0].at if events else otherwise
-
-
-def plugins(ctx: click.Context, project: Project) -> Iterator[Finding]:
-    """Plugins that cannot be used."""
+def loaded_plugins(ctx: click.Context, project: Project) -> tuple[Plugins | None, list[Finding]]:
+    """The plugins, and what is wrong with some."""
+    from ..doctor import Finding
     from .opening import plugins_of
 
     try:
-        found = plugins_of(ctx, project)
+        found = plugins_of(ctx, project, *beside(project))
     except YamlflowError as wrong:
-        yield Finding(level="error", about="plugins", message=str(wrong))
-        return
-    for one in found.broken:
-        yield Finding(level="error", about="plugins", message=str(one))
-    if not found.broken:
-        yield Finding(level="ok", about="plugins", message=f"{len(found.executors)} kinds")
+        return None, [Finding(level="error", about="plugins", message=str(wrong))]
+    broken = [Finding(level="error", about="plugins", message=str(one), remedy=MEND) for one in found.broken]
+    return found, broken or [Finding(level="ok", about="plugins", message=f"{len(found.executors)} kinds")]
+
+
+MEND = "mend it, or `--no-plugins` leaves it out; packages that do not need it run without it"
+
+
+def beside(project: Project) -> list[Path | str | None]:
+    """Folders of packages whose plugins count: the project's, and those of live runs, as far as the store can be read."""
+    from .db import connected
+
+    path = Path(project.store.removeprefix("sqlite:///"))
+    folders: list[Path | str | None] = list(project.package_folders)
+    if path.is_file():
+        try:
+            with connected(path, project.store) as connection:
+                folders += [Path(folder) for (folder,) in connection.execute(FOLDERS)]
+        except (StoreError, sqlite3.Error):
+            # What is wrong with the store is told where it is looked at.
+            return folders
+    return folders
+
+
+FOLDERS = """
+select distinct folder from (
+    select folder from runs where status in ('pending', 'running') and folder is not null limit 1000)
+"""

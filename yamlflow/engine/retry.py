@@ -276,7 +276,7 @@ def recount(work: Work, row: StepRow) -> None:
             row = lifecycle.child_ended(row._replace(alive=row.alive + 1), node, child, work.node(child))
         else:
             row = row._replace(alive=row.alive + 1)
-            if child.due is not None and child.parked != "slot":
+            if node.max_parallel is not None and child.due is not None and child.parked != "slot":
                 row = row._replace(busy=row.busy + 1)
     work.put(row)
 

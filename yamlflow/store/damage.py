@@ -42,7 +42,7 @@ COLUMNS: Mapping[str, str] = {
     "available_at moment?, attempt count, lost count, epoch count, worker text?, leased_until whole?, met count, missed count, "
     "children count, alive count, busy count, failures count, cancellations count, cancel object?, fault error?, winner text?, "
     "dedup_key text?, result json?, error error?, due count?, ended count?, ready_at moment?, started_at moment?, "
-    "ended_at moment?, awaits text?, wait object?, terms object?",
+    "ended_at moment?, awaits text?, wait object?, terms object?, checksum count?",
     "edges": "source count, target count, ends text",
     "events": "run count, seq count, at moment, kind text, step text?, payload object?",
     "artifacts": "run count, step count, name text, uri text?, size count, sha256 text, content_type text, kind text, "
@@ -53,12 +53,13 @@ COLUMNS: Mapping[str, str] = {
     "queues list?, kinds list?, runs list?",
     "signals": "run count, name text, data json, sender text?, key text?, at moment, taken_by count?",
     "cache": "package text, step text, key text, result json, run_id text, execution count, path text, created_at moment, "
-    "expires_at moment?",
+    "expires_at moment?, checksum count?",
     "schedules": "package text, entry count, cron text, timezone text, next_at moment?, last_at moment?, last_run text?, "
     "note text?",
     "retentions": "package text, finished count?, continued count?",
     "locks": "name text, run count, step count, since moment",
 }
+
 
 def damage_in(connection: sqlite3.Connection) -> Iterator[str]:
     """Each column that somewhere holds what it cannot, with the rows that show it."""
