@@ -308,7 +308,8 @@ def settled(runtime: Runtime) -> bool:
 def forms() -> list[bytes]:
     """All forms, and the pieces that a cut could leave."""
     every = [form for secret in SECRETS.values() for form in encoded(secret)]
-    pieces = [os.fsencode(TOKEN)[:12], os.fsencode(TOKEN)[-12:], b" & 'more'", b"MIIBVgIBADANBg", b"qqqqwwwweeee", b"secr\xc3\xa9t"]
+    ends = [os.fsencode(TOKEN)[:12], os.fsencode(TOKEN)[-12:]]
+    pieces = [*ends, b" & 'more'", b"secr\xc3\xa9t", b"MIIBVgIBADANBg", b"qqqqwwwweeee"]
     return [*every, *pieces]
 
 
