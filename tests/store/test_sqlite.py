@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from yamlflow.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 from yamlflow.store.base import Store
 from yamlflow.store.conformance import StoreConformance
+from yamlflow.store.connection import refuse_foreign
 from yamlflow.store.sqlite import SqliteStore
 
 
@@ -117,4 +119,24 @@ def test_claiming_uses_the_partial_index_whatever_is_finished(tmp_path: Path) ->
     ):  # fmt: skip
         plan = " ".join(str(row[3]) for row in connection.execute(f"explain query plan {sql}", values))
         assert "SCAN steps" not in plan or "INDEX" in plan, (sql, plan)
+    connection.close()
+
+
+def test_a_store_that_another_process_is_just_making_is_no_other_applications(tmp_path: Path) -> None:
+    path = str(tmp_path / "y.db")
+
+    class Slow(sqlite3.Connection):
+        """Before each of its statements but the first another process may have done all it has to do."""
+
+        asked = 0
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            self.asked += 1
+            if self.asked == 2:
+                SqliteStore(path).close()
+            return super().execute(*arguments)
+
+    connection = sqlite3.connect(path, factory=Slow)
+    refuse_foreign(connection, path)
+    refuse_foreign(connection, path)
     connection.close()
