@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from yamlflow.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
-from yamlflow.store.base import Store
+from yamlflow.store.base import RunFilter, Store
 from yamlflow.store.conformance import StoreConformance
 from yamlflow.store.sqlite import SqliteStore
 
@@ -118,3 +119,27 @@ def test_claiming_uses_the_partial_index_whatever_is_finished(tmp_path: Path) ->
         plan = " ".join(str(row[3]) for row in connection.execute(f"explain query plan {sql}", values))
         assert "SCAN steps" not in plan or "INDEX" in plan, (sql, plan)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.runs(RunFilter(status=("failed",))), "USING INDEX runs_by_end (status=?)"),
+        (lambda store: store.runs(RunFilter(status=("failed",), package="p")), "USING INDEX runs_"),
+        (lambda store: store.runs(RunFilter(live=True)), "USING INDEX runs_live"),
+        (lambda store: store.newest_package("p"), "USING INDEX packages_by_name (name=?)"),
+        (lambda store: store.cached(), "USING INDEX cache_by_age"),
+        (lambda store: store.cached(package="p", step="s"), "USING PRIMARY KEY (package=? AND step=?)"),
+    ],
+)
+def test_a_listing_looks_at_what_it_lists_and_not_at_all_there_is(
+    ask: Callable[[SqliteStore], object], index: str
+) -> None:
+    store = SqliteStore()
+    asked: list[str] = []
+    store._db.set_trace_callback(asked.append)
+    ask(store)
+    store._db.set_trace_callback(None)
+    (sql,) = asked
+    plan = " ".join(str(row[3]) for row in store._db.execute(f"explain query plan {sql}"))
+    assert index in plan, plan
