@@ -18,7 +18,7 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock private",),
     (
-        "addresses outcome facts rows values serializers policies duration masking faults patterns judging inputs loops spec "
+        "addresses outcome facts rows values serializers policies duration checks masking faults patterns judging inputs loops spec "
         "template plan queueing lifecycle checksums",
     ),
     ("tables",),
@@ -29,10 +29,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "context ports artifacts sifting logs speech folders shapes executors",
         "project",
         "secrets",
-        "guard",
-        "supervised",
+        "guard supervised",
     ),
-    ("hookspecs plugins", "packages", "analysis", "crew", "events"),
+    ("hookspecs plugins", "packages", "analysis", "crew", "events", "outage"),
     ("scope", "building"),
     ("engine",),
     ("scheduler", "starting", "removal", "copies", "checkup"),

@@ -241,3 +241,69 @@ def test_what_a_plugin_emits_is_refused_just_so(tmp_path: Path) -> None:
         assert error["permanent"], errors
         assert "becomes code" in error["message"], errors
     assert not (tmp_path / "pwned").exists()
+
+
+# The environment.
+
+ENVIRONMENT = """
+yamlflow: 1
+name: environment
+pass_env: [ASKED_*]
+secrets: [TOKEN]
+steps:
+  shell: {run: env > "$YAMLFLOW_ARTIFACTS/env"}
+  bash: {run: env > "$YAMLFLOW_ARTIFACTS/env", with: {shell: bash}}
+  list: {run: [sh, -c, 'env > "$YAMLFLOW_ARTIFACTS/env"']}
+  call:
+    kind: python
+    with: {code: "import os\\nopen(os.environ['YAMLFLOW_ARTIFACTS'] + '/env', 'w').write(repr(dict(os.environ)))"}
+  given: {run: env > "$YAMLFLOW_ARTIFACTS/env", env: {MORE: "yes"}}
+"""
+
+
+def test_a_process_sees_of_the_workers_environment_only_what_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "UNASKED",
+        "AWS_SECRET_ACCESS_KEY",
+        "TOKEN",
+        "HTTP_PROXY",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "BASH_ENV",
+        "ENV",
+    ):
+        monkeypatch.setenv(name, "unasked for")
+    monkeypatch.setenv("ASKED_FOR", "passed on")
+    (tmp_path / ".env").write_text("DOTENV=unasked for\n")
+    with Runtime(f"sqlite:///{tmp_path}/y.db", max_workers=4) as runtime:
+        run = runtime.start(loaded(document.read(ENVIRONMENT)))
+        runtime.run_workers(lambda: (row := runtime.run(run.id)) is not None and row.ended_at is not None)
+        found = {row.step: Path(row.uri).read_text() for row in runtime.store.artifacts(1)}
+    assert len(found) == 5
+    for text in found.values():
+        assert "unasked for" not in text
+        assert "passed on" in text
+
+
+def test_what_a_process_of_ours_is_given_beside_is_known(tmp_path: Path) -> None:
+    """The names that yamlflow adds; a shell adds ``PWD``, ``SHLVL``, ``OLDPWD`` and ``_``."""
+    outcome = ran(tmp_path, shell, {"run": ["/usr/bin/env"]}, env={})
+    names = {line.partition("=")[0] for line in outcome.result["stdout"].splitlines()}
+    assert names == {
+        f"YAMLFLOW_{name}" for name in ("RUN_ID", "STEP", "ATTEMPT", "DIR", "OUTPUT", "ARTIFACTS", "COMMAND")
+    }
+
+
+def test_the_guard_of_processes_is_given_no_environment_at_all() -> None:
+    from yamlflow.guard import Guard
+
+    guard = Guard()
+    guard.track(2**30)
+    try:
+        process = guard._process
+        assert process is not None
+        assert Path(f"/proc/{process.pid}/environ").read_bytes() == b""
+    finally:
+        guard.close()

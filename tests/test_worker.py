@@ -509,9 +509,61 @@ def test_a_worker_whose_store_stays_away_ends_with_the_store_s_own_error() -> No
         one.running("a")
         store.fail = ["", "before", "before", "before"]
         with pytest.raises(StoreUnavailable, match="reached"):
-            one.runtime.run_workers()
+            one.runtime.run_workers(patience=0)
         assert one.hold.steps[0].ports.cancel.canceled
         store.fail = []
+
+
+def test_a_worker_lives_through_a_store_that_is_out_of_reach_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    store = Shaky()
+    with desk(store) as one:
+        one.start("steps: {a: {kind: hold}}")
+        one.running("a")
+        one.hold.of(one.hold.go, "a").set()
+        # The first is the worker's own row.
+        store.fail = ["", "before", "before", "before"]
+        one.runtime.run_workers(lambda: one.status() == "succeeded")
+        assert one.kinds("a").count("step.succeeded") == 1
+        assert (one.row("a").attempt, one.row("a").lost) == (1, 0)
+    assert [line.split(":")[0].split(",")[0] for line in caplog.messages] == [
+        "the store is out of reach", "the store is there again",
+    ]  # fmt: skip
+
+
+def test_leases_that_ran_out_while_nobody_could_renew_them_are_left_to_their_workers_first() -> None:
+    store = Shaky()
+    with desk(store, name="mine") as mine:
+        mine.start("steps: {a: {kind: hold}}")
+        mine.running("a")
+        other = Runtime(store, clock=mine.clock, worker_id="other", plugins=load(entry_points=False)).worker
+        other.turn()
+        store.fail = ["before"]
+        mine.clock.advance(31_000)
+        with pytest.raises(StoreUnavailable):
+            other.turn()
+        # The other one is first when the store is there again.
+        other.turn()
+        assert mine.status("a") == "running"
+        mine.worker.turn()
+        mine.hold.of(mine.hold.go, "a").set()
+        mine.turns(lambda: mine.status() == "succeeded")
+        assert (mine.row("a").attempt, mine.row("a").lost) == (1, 0)
+
+
+def test_the_lease_of_a_worker_that_does_not_come_back_after_an_outage_is_lost_a_little_later() -> None:
+    store = Shaky()
+    with desk(store, name="mine") as mine:
+        mine.start("steps: {a: {kind: hold}}")
+        mine.running("a")
+        other = Runtime(store, clock=mine.clock, worker_id="other", plugins=load(entry_points=False)).worker
+        store.fail = ["before"]
+        mine.clock.advance(31_000)
+        with pytest.raises(StoreUnavailable):
+            other.turn()
+        other.turn()
+        mine.clock.advance(10_001)
+        other.turn()
+        assert mine.row("a").lost == 1
 
 
 def test_a_lent_connection_is_left_open() -> None:

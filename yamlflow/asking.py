@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 
 from .attempt import Attempt
+from .checks import check_id
 from .engine.decisions import Renewed, Report, Sent, Spawned, Timed
 from .engine.starts import Start
 from .errors import InvalidInput, InvalidPackage, UnknownName, UserError
@@ -18,7 +19,6 @@ from .lookup import Bench
 from .outcome import Asking, ContinueAsNew, Error, Failed, Outcome, StartRun, Succeeded, Waiting
 from .packages import Loaded
 from .rows import RunRow
-from .starting import check_run_id
 
 
 def asked(bench: Bench, attempt: Attempt, outcome: Outcome) -> Report:
@@ -83,7 +83,7 @@ def child_id(run: RunRow, path: str) -> str:
         # What was cut or could not be said must not make two steps' children one run.
         mark = hashlib.sha256(f"{run.id}/{run.execution}/{path}".encode()).hexdigest()[:12]
         id = f"{id[:150]}-{mark}"
-    check_run_id(id)
+    check_id(id)
     return id
 
 

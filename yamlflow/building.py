@@ -15,12 +15,14 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
 
 from . import document
+from .checks import described
 from .errors import InvalidInput, InvalidPackage, PluginError, Problem, StepFault, UserError
 from .executors.binding import Binding
 from .facts import EmittedStep, named
@@ -106,7 +108,9 @@ class Entry:
 
     def __init__(self, build: Builder, name: str, declared: Mapping[str, Json] | None = None) -> None:
         if not callable(build) or inspect.iscoroutinefunction(build) or inspect.isgeneratorfunction(build):
-            raise PluginError(f'the entrypoint of package "{name}" must be a plain function; this is {build!r}')
+            raise PluginError(
+                f'the entrypoint of package "{name}" must be a plain function; this is {described(build)}'
+            )
         self._build = build
         self._name = name
         self._declared = declared
@@ -219,14 +223,20 @@ class Package(Loaded):
         ``defaults`` and all further ``keys`` are those of a package in YAML (``on_failure``, ``outputs``, ``retention``…).
         Raises ``InvalidPackage`` with every problem.
         """
+        if not isinstance(name, str) or len(name) > 200:
+            raise UserError(f"a package's name is a text of up to 200 characters; this one is {reprlib.repr(name)}")
         if (entrypoint is None) == (steps is None):
             raise UserError(f'package "{name}": give either an entrypoint or steps')
         entry = None if entrypoint is None else Entry(entrypoint, name, inputs)
+        try:
+            durations = {"timeout": duration(timeout), "defaults": _defaults(defaults, retry)}
+        except ValueError as wrong:
+            raise UserError(f'package "{name}": {wrong}') from None
         given = {
             "yamlflow": 1, "name": name, "title": title, "description": description, "version": version,
             "inputs": inputs if inputs is not None or entry is None else entry.inputs() or None,
-            "queues": _policies(queues), "timeout": duration(timeout), "context": list(context) or None,
-            "defaults": _defaults(defaults, retry), **{said(key): value for key, value in keys.items()}, "steps": steps,
+            "queues": _policies(queues), "context": list(context) or None, **durations,
+            **{said(key): value for key, value in keys.items()}, "steps": steps,
         }  # fmt: skip
         self._take(_made(name, {key: value for key, value in given.items() if value is not None}), entry)
 
@@ -300,13 +310,20 @@ def _made(name: str, given: Mapping[str, Any]) -> Loaded:
     The text is the same for the same keys. One without steps says ``steps: {}``, as no author can.
     """
     try:
-        keys = plain(dict(given))
+        keys = plain(dict(given), tagger=_policy)
     except NotJson as wrong:
         raise InvalidPackage([Problem(message=wrong.message, pointer=wrong.pointer, file=name)]) from None
+    except ValueError as wrong:
+        raise UserError(f'package "{name}": {wrong}') from None
     if "steps" in keys:
         return _named(name, lambda: loaded(document.read(_text(keys))))
     _named(name, lambda: loaded(document.read(_text({**keys, "steps": [{"kind": "noop"}]}))))
     return made(document.read(_text({**keys, "steps": {}})))
+
+
+def _policy(value: Any) -> Mapping[str, Any] | None:
+    """A policy within steps that are written in YAML's words."""
+    return value.to_json() if isinstance(value, QueuePolicy | RetryPolicy) else None
 
 
 def _text(keys: Json) -> str:

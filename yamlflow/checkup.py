@@ -8,10 +8,11 @@ from pathlib import Path
 
 from .artifacts import FileArtifacts
 from .errors import Permanent, StoreCorrupt
-from .store.connection import connect_to_read, explained
+from .store.connection import connect_to_read
 from .store.damage import damage_in
 from .store.rules import RESTORE, Broken, broken
 from .store.schema import VERSION
+from .store.trouble import explained
 
 #: What to do about a file whose structure is damaged.
 DAMAGED = (

@@ -9,6 +9,7 @@ A client works on no step; workers do, in this process (``Runtime``) or in other
 
 from __future__ import annotations
 
+import reprlib
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,12 +19,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from .artifacts import FileArtifacts
+from .checks import LONGEST_ID, check_seconds, check_text
 from .clock import Clock, SystemClock, wait
 from .engine import commands
 from .engine.retry import retry
 from .engine.starts import IfExists, Start
 from .engine.work import Work
-from .errors import StartRefused, UnknownName
+from .errors import NotAllowed, StartRefused, StoreUnavailable, UnknownName, UserError
 from .keeping import Keeping
 from .outcome import Json
 from .packages import Loaded, Plans
@@ -34,6 +36,7 @@ from .rows import EventRow, RunRow
 from .serializers import Serializer, Serializers
 from .starting import Finder, Shelf, sound_value
 from .store.base import RunFilter, Store
+from .store.connection import TRIES
 from .store.sqlite import SqliteStore
 from .template import Expressions
 
@@ -61,6 +64,9 @@ class Client(Results, Keeping):
         serializers: Iterable[Serializer] = (),
     ) -> None:
         self.clock = clock or SystemClock()
+        check_store(store, synchronous)
+        # What can be refused is refused before anything is opened.
+        known = Serializers(serializers)
         self.store: Store = (
             SqliteStore(store, synchronous=synchronous) if isinstance(store, str | sqlite3.Connection) else store
         )
@@ -68,9 +74,7 @@ class Client(Results, Keeping):
         self.home = self._home(home)
         self.plans = Plans(self.store)
         self.expressions = expressions or Expressions()
-        self.shelf = Shelf(
-            self.store, clock=self.clock, expressions=self.expressions, find=find, serializers=Serializers(serializers)
-        )
+        self.shelf = Shelf(self.store, clock=self.clock, expressions=self.expressions, find=find, serializers=known)
         self.projections = Projections(self.home, self.store)  # type: ignore[arg-type]
         self.artifact_store = artifacts or FileArtifacts(self.home / "artifacts")
         self._on_event = on_event
@@ -95,12 +99,14 @@ class Client(Results, Keeping):
     def close(self) -> None:
         """Close the store; a connection that was lent stays open."""
         self.store.close()
+        # Whoever asks for more is told why there is none.
+        self.store = Closed()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     def transaction(self) -> AbstractContextManager[Work]:
         """One transaction of the engine on this store."""
-        return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event)
+        return commands.transact(self.store, self.plans, self.clock, on_event=self._on_event, tries=TRIES)
 
     # -- packages
 
@@ -112,6 +118,14 @@ class Client(Results, Keeping):
     def package(self, name: str) -> Loaded:
         """A package by name. ``UnknownName`` when there is none."""
         return self.shelf.get(name)
+
+    def named(self, package: str | Loaded) -> Loaded:
+        """A package, or the one of a name. ``UserError`` for what is neither, ``UnknownName``."""
+        if isinstance(package, Loaded):
+            return package
+        if isinstance(package, str):
+            return self.package(package)
+        raise UserError(f"a package or its name is wanted, not {reprlib.repr(package)}; Package.load(…) reads a file")
 
     # -- steering runs
 
@@ -137,7 +151,7 @@ class Client(Results, Keeping):
         values that the package declares under ``context`` to every step. Without ``run_id`` it is the package's name and
         8 random characters. A package built in Python is started by a program that has it: elsewhere ``NotAllowed``.
         """
-        one = self.package(package) if isinstance(package, str) else package
+        one = self.named(package)
         self.plans.add(one)
         wanted = self.shelf.prepare(
             one, inputs, run_id=run_id, name=name, metadata=metadata, context=context, by=by, if_exists=if_exists,
@@ -167,6 +181,8 @@ class Client(Results, Keeping):
 
         With ``force`` not even handlers run.
         """
+        check_text(reason, "reason")
+        check_text(by, "name of who cancels")
         with self.transaction() as work:
             return commands.cancel(work, self._run(work, run_id), step, reason=reason, by=by, force=force)
 
@@ -178,6 +194,7 @@ class Client(Results, Keeping):
         ``UnknownName`` when there is no such run, ``NotAllowed`` when it has ended, ``InvalidInput`` when the data does not
         fit what its package declares. Once this returns the signal is durable.
         """
+        check_signal(name, sender, key)
         value = sound_value(data, self.shelf.serializers.tagger)
         with self.transaction() as work:
             return commands.send(work, self._run(work, run_id), name, value, sender=sender, key=key)
@@ -199,8 +216,9 @@ class Client(Results, Keeping):
         A signal of a ``key`` that a run of this id has had, also one that has ended, is not sent again. ``options`` are
         those of ``start``. Raises what ``start`` and ``signal`` raise, and then neither has happened.
         """
+        check_signal(name, sender, key)
         value = sound_value(data, self.shelf.serializers.tagger)
-        one = self.package(package) if isinstance(package, str) else package
+        one = self.named(package)
         self.plans.add(one)
         wanted = self.shelf.prepare(one, inputs, run_id=run_id, if_exists="new", **options)
         with self._starting(wanted) as work:
@@ -221,6 +239,8 @@ class Client(Results, Keeping):
         ``UnknownName``; ``InvalidInput`` when the form does not fit; ``NotAllowed`` when the step does not ask, or was
         answered otherwise.
         """
+        check_text(by, "name of who answers")
+        check_text(comment, "comment")
         value = sound_value(form, self.shelf.serializers.tagger)
         with self.transaction() as work:
             run = self._run(work, run_id)
@@ -232,11 +252,12 @@ class Client(Results, Keeping):
         Of a run whose last execution was removed it gives what is left, the newest that continued. Somebody has to work
         on it meanwhile: a worker in another thread or process.
         """
+        check_seconds(timeout, "timeout")
         deadline = None if timeout is None else self.clock.steady() + round(timeout * 1000)
         pause = 2
         while True:
             seen = self.store.version()
-            run = self.store.find_run(run_id)
+            run = self.store.find_run(run_named(run_id))
             if run is None:
                 raise UnknownName(f'there is no run "{run_id}"')
             # One that continues ends in the transaction that stores its successor.
@@ -261,6 +282,7 @@ class Client(Results, Keeping):
 
     def pause_queue(self, name: str, *, paused: bool = True) -> None:
         """Withhold a queue's steps from workers, or offer them again; by its durable name (``package/queue``)."""
+        check_text(name, "queue's name", least=1, most=2 * LONGEST_ID, line=True)
         with self.transaction() as work:
             commands.pause_queue(work, name, paused=paused)
 
@@ -270,7 +292,7 @@ class Client(Results, Keeping):
             return int(work.tx.forget_kept(package=package, step=step, key=key))
 
     def _run(self, work: Work, run_id: str) -> RunRow:
-        row = work.tx.find_run(run_id)
+        row = work.tx.find_run(run_named(run_id))
         if row is None:
             raise UnknownName(f'there is no run "{run_id}"')
         return work.run(row.key)
@@ -279,8 +301,48 @@ class Client(Results, Keeping):
 
     def run(self, run_id: str) -> RunRow | None:
         """A run by id, its newest execution; None when there is none."""
+        check_text(run_id, "run id")
         return self.store.find_run(run_id)
 
     def runs(self, wanted: RunFilter = RunFilter()) -> list[RunRow]:
         """Runs, newest first."""
         return self.store.runs(wanted)
+
+
+class Closed:
+    """What a client that was closed has for a store."""
+
+    def close(self) -> None:
+        """Nothing more is to be done."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NotAllowed("this was closed, and its store with it; make another one on the same store")
+
+
+def check_store(store: Any, synchronous: str) -> None:
+    """Refuse what is no store, and a way to write to the disk that there is not. ``UserError``, ``StoreUnavailable``."""
+    if synchronous not in ("full", "normal"):
+        raise UserError(f'synchronous must be "full" or "normal"; it is {reprlib.repr(synchronous)}')
+    if isinstance(store, str) and store != ":memory:":
+        scheme, found, _ = store.partition("://")
+        if found and scheme != "sqlite":
+            raise StoreUnavailable(f'{store}: no store answers to "{scheme}://"; write sqlite:///folder/file.db')
+    elif not isinstance(store, str | sqlite3.Connection) and not hasattr(store, "transaction"):
+        words = "a store is a URL (sqlite:///folder/file.db), a sqlite3.Connection or a Store"
+        raise UserError(f"{words}, not {reprlib.repr(store)}")
+
+
+def check_signal(name: str, sender: str | None, key: str | None) -> None:
+    """Refuse a signal that could not be told in a line of the log, or whose key is none. ``UserError``."""
+    check_text(name, "signal's name", least=1, most=LONGEST_ID, line=True)
+    check_text(sender, "sender's name")
+    check_text(key, "signal's key", least=1, line=True)
+
+
+def run_named(run_id: Any) -> str:
+    """A run's id as somebody gave it. ``UnknownName`` for what no run can be called."""
+    if isinstance(run_id, str) and len(run_id) <= LONGEST_ID and run_id.isprintable():
+        return run_id
+    raise UnknownName(f"there is no run {reprlib.repr(run_id)}")

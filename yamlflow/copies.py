@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import NotAllowed, StoreCorrupt, StoreUnavailable, UserError
-from .store.connection import connect_to_read, explained, refuse_foreign
+from .store.connection import connect_to_read, refuse_foreign
+from .store.trouble import explained
 
 #: Pages copied between two looks whether to stop.
 PAGES = 2000

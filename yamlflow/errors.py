@@ -14,7 +14,8 @@ YamlflowError
 │   └── Permanent
 ├── Canceled                raised inside an executor that asked for it when its step was canceled
 └── StoreError              the store cannot be used (exit status 4)
-    ├── StoreUnavailable    locked, read-only, full, unreachable
+    ├── StoreUnavailable    read-only, full, unreachable
+    │   └── StoreBusy       another program holds it locked
     ├── StoreGone           its file was deleted or replaced while in use
     ├── StoreCorrupt        not a database, or a damaged one
     │   └── ResultDamaged   one stored value that is not what was written; the rest can be used
@@ -24,6 +25,7 @@ YamlflowError
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +38,8 @@ Pointer = tuple[str | int, ...]
 LONGEST = 4_000
 #: Characters of a problem's message or remedy, and of its place in the document.
 CLAUSE, PLACE = 1_500, 300
+#: Characters of a word that others are looked through for, and how many: the search takes the product of their lengths.
+NAME, NAMES = 100, 2_000
 
 
 def dotted(pointer: Pointer) -> str:
@@ -46,6 +50,11 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def shortened(text: str, most: int) -> str:
     """The beginning of a text, and ``…`` where it was cut: beside that sign a piece of a secret is masked too."""
     return text if len(text) <= most else f"{text[:most]}…"
@@ -53,7 +62,10 @@ def shortened(text: str, most: int) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known word, or the empty text when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > NAME:
+        return ""
+    names = [name for name in itertools.islice(known, NAMES) if len(name) <= NAME]
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f'Did you mean "{near[0]}"?' if near else ""
 
 
@@ -86,7 +98,7 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line or "", self.column or "") if part)
         at, message = shortened(dotted(self.pointer[:50]), PLACE), shortened(self.message, CLAUSE)
-        text = ": ".join(part for part in (place, at, message) if part)
+        text = ": ".join(part for part in (shown(place), shown(at), message) if part)
         kind = "warning: " if self.warning else ""
         return f"{kind}{text}. {shortened(self.remedy, CLAUSE)}" if self.remedy else f"{kind}{text}"
 
@@ -190,6 +202,10 @@ class StoreError(YamlflowError):
 
 class StoreUnavailable(StoreError):
     """Locked, read-only, full or unreachable: may work later, nothing was lost."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another program holds it locked, longer than one wait for it lasts. Nothing was done."""
 
 
 class StoreGone(StoreError):

@@ -50,15 +50,32 @@ class Guard:
         """The guard's process; None before the first child."""
         return self._process.pid if self._process is not None else None
 
+    def ready(self) -> None:
+        """A child is about to be started: were the worker killed before it can tell of it, the guard knows its mark."""
+        with self._lock:
+            self._watch()
+
+    def look(self) -> None:
+        """Replace a guard that somebody killed, if it had anything to watch."""
+        with self._lock:
+            if self._groups:
+                self._watch()
+
     def track(self, group: int) -> None:
         """A process group was started."""
         with self._lock:
             self._groups.add(group)
-            if self._pipe is not None:
-                self._tell(f"+{group}\n")
-            if self._pipe is None:
-                self._start()
-                self._tell("".join(f"+{each}\n" for each in self._groups))
+            self._tell(f"+{group}\n")
+            self._watch()
+
+    def _watch(self) -> None:
+        """Start the guard, where none is alive, and tell it of all that run."""
+        if self._pipe is not None and self._process is not None and self._process.poll() is not None:
+            os.close(self._pipe)
+            self._pipe = None
+        if self._pipe is None:
+            self._start()
+            self._tell("".join(f"+{each}\n" for each in self._groups))
 
     def untrack(self, group: int) -> None:
         """It has ended."""
@@ -115,7 +132,7 @@ class Guard:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            # Somebody killed the guard: the next child gets a new one, which is told of all that run.
+            # Somebody killed the guard: the next look starts a new one, which is told of all that run.
             os.close(self._pipe)
             self._pipe = None
             if self._process is not None:

@@ -13,6 +13,8 @@ from typing import Any
 from .errors import InvalidInput, Pointer, Problem, did_you_mean
 from .judging import Unjudgeable, errors_of
 from .outcome import Json
+from .values import NotJson
+from .values import from_text as strict
 
 
 def resolve(schemas: Mapping[str, Json], given: Mapping[str, Json], *, what: str = "input") -> dict[str, Json]:
@@ -148,8 +150,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:197]}…"
 
 
-def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> dict[str, Json]:
+def from_text(
+    schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]], *, at: Pointer = ("inputs",)
+) -> dict[str, Json]:
     """Inputs that were typed as ``name=text``, read as their schema's type wants them; a list may be given item by item.
+    ``at`` is where they stand in a message.
 
     Raises ``InvalidInput`` with every problem: JSON that is broken, and an input that is given twice and is no list.
     """
@@ -162,7 +167,7 @@ def from_text(schemas: Mapping[str, Json], pairs: Iterable[tuple[str, str]]) -> 
         try:
             values[name] = from_texts(schemas.get(name), texts)
         except Unreadable as wrong:
-            problems.append(Problem(message=wrong.message, remedy=wrong.remedy, pointer=("inputs", name)))
+            problems.append(Problem(message=wrong.message, remedy=wrong.remedy, pointer=(*at, name)))
     if problems:
         raise InvalidInput(problems)
     return values
@@ -194,26 +199,24 @@ def from_texts(schema: Any, texts: Sequence[str]) -> Json:
 def from_json(text: str) -> Json:
     """A list or mapping that was typed. Raises ``Unreadable`` that says where it is broken."""
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise Unreadable("this JSON is nested too deep", f"Given: {shortened(text)}") from None
-    except ValueError as wrong:
-        if not isinstance(wrong, json.JSONDecodeError):
-            raise Unreadable("this JSON holds a number that is too long", f"Given: {shortened(text)}") from None
+        return strict(text)
+    except NotJson as wrong:
+        raise Unreadable(wrong.message, f"Given: {shortened(text)}") from None
+    except json.JSONDecodeError as wrong:
         place = f"line {wrong.lineno}, character {wrong.colno}" if "\n" in text else f"character {wrong.pos + 1}"
         message = f"this is broken JSON: {wrong.msg[:1].lower()}{wrong.msg[1:]}, at {place}"
         raise Unreadable(message, f"Given: {shortened(text)}") from None
 
 
 def typed(schema: Any, text: str) -> Json:
-    """Text as a value: JSON where the schema wants no text, else the text itself."""
+    """Text as a value: JSON where the schema wants no text, else the text itself. Raises ``Unreadable``."""
     kinds = schema.get("type") if isinstance(schema, dict) else None
     if kinds == "string" or (kinds is None and not looks_like_json(text)):
         return text
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise Unreadable("this JSON is nested too deep", f"Given: {shortened(text)}") from None
+        return strict(text)
+    except NotJson as wrong:
+        raise Unreadable(wrong.message, f"Given: {shortened(text)}") from None
     except ValueError:
         return text
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from .checks import MOST, check_count, check_seconds
 from .clock import Clock
 from .counts import Statistics, statistics_of
 from .errors import UnknownName, UserError, did_you_mean
@@ -20,6 +22,9 @@ from .store.base import RunFilter, Store
 
 #: What a run's status may be.
 STATUSES = ("pending", "running", "succeeded", "failed", "canceled", "continued")
+ENDED = ("succeeded", "failed", "canceled", "continued")
+#: Milliseconds since the epoch at the end of the last year of dates.
+LAST = 253_402_300_799_999
 #: In the class below ``list`` is a method.
 Rows = list[RunRow]
 
@@ -71,11 +76,8 @@ class Keeping:
         not. Times are aware ``datetime`` or milliseconds since the epoch; ``after``
         includes its moment, ``before`` does not. Runs that are stored meanwhile neither repeat nor hide any.
         """
-        statuses = (status,) if isinstance(status, str) else tuple(status)
-        for each in statuses:
-            if each not in STATUSES:
-                remedy = did_you_mean(each, STATUSES) or f"There are: {', '.join(STATUSES)}."
-                raise UserError(f'there is no status "{each}" of runs. {remedy}')
+        statuses = refuse_unknown(status, STATUSES)
+        check_count(limit, "limit", most=MOST - 1)
         wanted = RunFilter(
             package=package, status=statuses, id=id, prefix=prefix,
             text=text, metadata=tuple((metadata or {}).items()), parent=parent,
@@ -132,8 +134,9 @@ class Keeping:
 
         Runs whose files cannot be removed are told of in the log and stay.
         """
-        if older_than < 0:
-            raise UserError("older_than must be 0 seconds or more")
+        check_seconds(older_than, "age")
+        check_count(limit, "limit")
+        refuse_unknown(status, ENDED)
         wanted = (status,) if isinstance(status, str) else tuple(status) or (*FINISHED, "continued")
         upto = self.clock.now() - round(older_than * 1000)
         most = 2**62 if limit is None else limit
@@ -160,9 +163,20 @@ class Keeping:
             wanted = replace(wanted, before=found[-1].key)
 
 
+def refuse_unknown(status: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The statuses that are wanted. ``UserError`` for one that there is not."""
+    statuses = (status,) if isinstance(status, str) else tuple(status)
+    for each in statuses:
+        if each not in known:
+            remedy = did_you_mean(str(each), known) or f"There are: {', '.join(known)}."
+            raise UserError(f'there is no status "{each}" of these runs. {remedy}')
+    return statuses
+
+
 def moment(given: datetime | int | None) -> int | None:
     """Milliseconds since the epoch. ``UserError`` for a date without a zone."""
     if not isinstance(given, datetime):
+        check_count(given, "a moment in milliseconds", least=0, most=LAST)
         return given
     if given.tzinfo is None:
         raise UserError(f"{given} has no time zone; give an aware datetime, or milliseconds since the epoch")
@@ -173,6 +187,6 @@ def key_of(cursor: str | None) -> int | None:
     """The run after which a page begins. ``UserError`` for what no page has given."""
     if cursor is None:
         return None
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise UserError(f"{cursor!r} is no cursor of a page")
+    if not isinstance(cursor, str) or not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise UserError(f"{reprlib.repr(cursor)} is no cursor of a page; give what a page had")
     return int(cursor)

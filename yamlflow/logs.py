@@ -1,4 +1,7 @@
-"""The log of one attempt as a file: written while the step runs, masked, bounded. No file is made for a silent step."""
+"""The log of one attempt as a file: written while the step runs, masked, bounded. No file is made for a silent step.
+
+A step never fails for its log. What the disk does not take is dropped, and a line says so where it would have stood.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ class FileLog:
         self._masking = masking
         self._left = limit
         self._limit = limit
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        #: Bytes that the disk did not take, and what it said, until a note tells of them.
+        self._dropped = 0
+        self._trouble = ""
         self._streams: dict[Stream, StreamMask] = {}
 
     def write(self, text: str, stream: Stream = "log") -> None:
@@ -47,6 +53,7 @@ class FileLog:
         """Write what was held back."""
         for stream in self._streams.values():
             self._append(stream.flush())
+        self._put(b"")
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -54,16 +61,38 @@ class FileLog:
     def _append(self, text: str) -> None:
         if not text or self._left < 0:
             return
+        content = text.encode("utf-8", "replace")
+        room, self._left = self._left, self._left - len(content)
+        if self._left < 0:
+            self._put(content[:room].decode("utf-8", "ignore").encode())
+            self._put(f"\n[the log is cut here: it passed {self._limit} bytes]\n".encode())
+        else:
+            self._put(content)
+
+    def _put(self, content: bytes) -> None:
+        """Add to the file, at once: whoever follows the log sees it grow."""
+        note = (
+            f"\n[{self._dropped} bytes of the log are lost here: {self._trouble}]\n".encode() if self._dropped else b""
+        )
+        if not note and not content:
+            return
+        try:
+            self._write(note + content)
+            self._dropped = 0
+        except OSError as trouble:
+            self._dropped += len(content)
+            self._trouble = trouble.strerror or str(trouble)
+
+    def _write(self, content: bytes) -> None:
+        """All of it, or nothing: what was written of it before the disk was full is taken back."""
         if self._file is None:
             path = self._path()
             make_folder(path.parent)
-            # Line by line on disk, so that whoever follows the log sees it grow.
-            fd = open_file(path, os.O_WRONLY | os.O_APPEND)
-            self._file = os.fdopen(fd, "a", encoding="utf-8", errors="replace", buffering=1)
-        room, self._left = self._left, self._left - len(text.encode("utf-8", "replace"))
-        if self._left < 0:
-            self._file.write(text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore"))
-            self._file.write(f"\n[the log is cut here: it passed {self._limit} bytes]\n")
-        else:
-            self._file.write(text)
-        self._file.flush()
+            self._file = os.fdopen(open_file(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
+        before = self._file.tell()
+        try:
+            while content:
+                content = content[self._file.write(content) :]
+        except OSError:
+            self._file.truncate(before)
+            raise

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError
+from .errors import PluginError, did_you_mean
 from .executors import Deferred, Executor, builtin, executor_of, place_of
 from .folders import distrusted, import_plugin, misnamed_in, modules_in
 from .outcome import Json
@@ -104,6 +104,14 @@ class Plugins:
         """Kind to "built in" or file:line."""
         return self.executors.origins()
 
+    def add_commands(self, cli: Any) -> None:
+        """Let plugins add their commands to a group of click's. ``PluginError`` names one that cannot."""
+        for implementation in self.manager.hook.yamlflow_commands.get_hookimpls():
+            try:
+                implementation.function(*(cli for _ in implementation.argnames))
+            except Exception as fault:
+                raise PluginError(str(_broken(implementation.plugin_name, fault))) from fault
+
     def secret(self, name: str) -> str | None:
         """The value of a secret from the first plugin that knows it; None when none does."""
         value = self.manager.hook.yamlflow_secrets(name=name)
@@ -139,9 +147,8 @@ def load(folders: Sequence[str | os.PathLike[str]] = (), *, entry_points: bool =
         problem = _join(manager, name, source, bring)
         if problem is not None:
             broken.append(problem)
-    executors, filters = _executors(manager, broken), _filters(manager)
-    serializers = tuple(one for found in manager.hook.yamlflow_serializers() for one in found)
-    Serializers(serializers)
+    executors, filters = _executors(manager, broken), _filters(manager, broken)
+    serializers = _serializers(manager, broken)
     return Plugins(
         manager=manager,
         executors=executors,
@@ -232,8 +239,19 @@ def _join(manager: pluggy.PluginManager, name: str, source: str, bring: Callable
 
 def _broken(source: str, fault: BaseException) -> BrokenPlugin:
     main = _main(Path(source))
-    cause = f"{type(fault).__name__}: {str(fault) or 'no message'}"
+    message = unknown_hook(str(fault)) if isinstance(fault, pluggy.PluginValidationError) else str(fault)
+    # One line: more would look like further plugins in a list.
+    cause = f"{type(fault).__name__}: {' '.join(message.split()) or 'no message'}"
     return BrokenPlugin(file=source, line=_line(main, fault), cause=cause, kinds=_claims(main))
+
+
+def unknown_hook(message: str) -> str:
+    """What pluggy says of a hook that there is not, in our words."""
+    found = re.match("unknown hook '(.*?)' in plugin", message)
+    if found is None:
+        return message
+    known = [name for name in vars(hookspecs) if name.startswith("yamlflow_")]
+    return f'there is no hook "{found[1]}". {did_you_mean(found[1], known) or "There are " + ", ".join(sorted(known)) + "."}'
 
 
 def _main(plugin: Path) -> Path:
@@ -322,13 +340,58 @@ def _home(thing: Any) -> str | None:
     return getattr(thing.call if isinstance(thing, Executor) else thing, "__module__", None)
 
 
-def _filters(manager: pluggy.PluginManager) -> dict[str, Callable[..., Json]]:
-    filters: dict[str, Callable[..., Json]] = {}
-    for implementation in manager.hook.yamlflow_filters.get_hookimpls():
-        for name, function in _called(implementation.function).items():
-            if name in filters:
-                raise PluginError(
-                    f'the filter "{name}" is claimed twice: by {place_of(filters[name])} and by {place_of(function)}'
-                )
-            filters[name] = function
-    return filters
+def _filters(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> dict[str, Callable[..., Json]]:
+    """Filters by name; one that two claim is nobody's."""
+    claims: dict[str, list[Callable[..., Json]]] = {}
+    for name, given in _given(manager, "yamlflow_filters", broken, _sound_filters):
+        for word, function in given.items():
+            claims.setdefault(word, []).append(function)
+            if len(claims[word]) > 1:
+                places = " and by ".join(map(place_of, claims[word]))
+                broken.append(BrokenPlugin(file=name, cause=f'the filter "{word}" is claimed twice: by {places}'))
+    return {word: functions[0] for word, functions in claims.items() if len(functions) == 1}
+
+
+def _sound_filters(given: Any) -> Mapping[str, Callable[..., Json]]:
+    # Imported only where there are such plugins: what does not render needs no templates.
+    from .template import FILTERS
+
+    if not isinstance(given, Mapping):
+        raise PluginError(f"yamlflow_filters gave {given!r}; it gives a mapping of names to functions")
+    for name, function in given.items():
+        if not isinstance(name, str) or not name.isidentifier() or not callable(function):
+            raise PluginError(f"the filter {name!r} is {function!r}; a filter has a name and is a function")
+        if name in FILTERS:
+            raise PluginError(f"the filter {name} is built in: give the plugin's another name")
+    return given
+
+
+def _serializers(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> tuple[Serializer, ...]:
+    """How values of further types are stored, of all plugins whose serializers fit together."""
+    known = Serializers()
+
+    def sound(given: Any) -> list[Serializer]:
+        found = list(given)
+        for each in found:
+            known.add(each)
+        return found
+
+    return tuple(one for _, found in _given(manager, "yamlflow_serializers", broken, sound) for one in found)
+
+
+Sound = TypeVar("Sound")
+
+
+def _given(
+    manager: pluggy.PluginManager, hook: str, broken: list[BrokenPlugin], sound: Callable[[Any], Sound]
+) -> Iterator[tuple[str, Sound]]:
+    """What each plugin gives by a hook, judged; one whose gift is none is kept as broken."""
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        try:
+            given = sound(_called(implementation.function))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as fault:
+            broken.append(_broken(implementation.plugin_name, fault))
+        else:
+            yield implementation.plugin_name, given

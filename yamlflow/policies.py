@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from .duration import format_duration
+from .duration import LONGEST, format_duration
 from .facts import needs_of
 from .outcome import Json
 
@@ -24,6 +24,8 @@ class Span(Protocol):
 Duration = float | str | Span
 #: Durations of a step besides its ``timeout``.
 DURATIONS = ("timeout", "kill_grace")
+#: Calls at once in one process, at most: each has a thread.
+MOST_SLOTS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +81,14 @@ class RetryPolicy:
 
 
 def duration(given: Duration | None) -> str | None:
-    """A duration as YAML writes it. ``ValueError`` for one that is negative."""
+    """A duration as YAML writes it. ``ValueError`` for one that is negative, endless or none."""
     if given is None or isinstance(given, str):
         return given
-    seconds = given if isinstance(given, int | float) else given.total_seconds()
-    if not seconds >= 0:
-        raise ValueError(f"a duration is 0 seconds or more; this is {seconds:g}")
+    seconds: Any = given if isinstance(given, int | float) else getattr(given, "total_seconds", lambda: None)()
+    if seconds is None or isinstance(given, bool):
+        raise ValueError(f"a duration is a number of seconds, a timedelta or a text; this is {given!r}")
+    if not 0 <= seconds <= LONGEST / 1000:
+        raise ValueError(f"a duration is 0 seconds or more, up to a hundred years; this is {seconds:g}")
     return format_duration(round(seconds * 1000))
 
 

@@ -90,6 +90,12 @@ class ProcessGuard(Protocol):
     #: Set in every child's environment, so that stragglers can be found by it.
     env: Mapping[str, str]
 
+    def ready(self) -> None:
+        """A process is about to be started."""
+
+    def look(self) -> None:
+        """Called once a second, while the worker works."""
+
     def track(self, group: int) -> None:
         """A process group was started."""
 
@@ -246,6 +252,12 @@ class NoGuard:
     """For tests and short-lived embedding: nothing watches the worker's death."""
 
     env: Mapping[str, str] = {}
+
+    def ready(self) -> None:
+        """Nothing to do."""
+
+    def look(self) -> None:
+        """Nothing to do."""
 
     def track(self, group: int) -> None:
         """Nothing to do."""

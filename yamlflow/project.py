@@ -18,6 +18,7 @@ from typing import Any
 from .addresses import reach
 from .duration import parse_duration
 from .errors import StoreUnavailable, UnknownName, UserError, did_you_mean
+from .policies import MOST_SLOTS
 from .private import make_folder
 
 MARKS = (".yamlflow", "yamlflow.toml", "pyproject.toml")
@@ -197,7 +198,12 @@ def from_file(root: Path) -> dict[str, Any]:
 
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+    except UnicodeDecodeError as wrong:
+        byte = f"the byte 0x{wrong.object[wrong.start]:02X} at {wrong.start + 1}"
+        raise UserError(f"{near(path)}: {byte} is not UTF-8. Save the file as UTF-8.") from None
+    except RecursionError:
+        raise UserError(f"{near(path)}: this is no TOML: it is nested too deeply") from None
+    except tomllib.TOMLDecodeError as wrong:
         raise UserError(f"{near(path)}: this is no TOML: {wrong}") from None
     for name in values:
         if name not in SETTINGS:
@@ -220,8 +226,8 @@ def read(name: str, value: Any, folder: Path, place: str) -> Any:
 
 def read_text(value: Any, folder: Path, place: str) -> str:
     """The store: a relative path begins at ``folder``."""
-    if not isinstance(value, str):
-        raise UserError(f"{place}: this must be a text")
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{place}: this must be a store's URL or the path of its file; it is {value!r}")
     path = value.removeprefix("sqlite:///") if value.startswith("sqlite:///") else value
     if "://" in path or path == ":memory:" or folder == Path.cwd():
         return value
@@ -230,14 +236,14 @@ def read_text(value: Any, folder: Path, place: str) -> str:
 
 def read_path(value: Any, folder: Path, place: str) -> Path:
     """A file."""
-    if not isinstance(value, str | Path):
-        raise UserError(f"{place}: this must be a path")
+    if not isinstance(value, str | Path) or not str(value):
+        raise UserError(f"{place}: this must be a path; it is {value!r}")
     return folder / Path(value).expanduser()
 
 
 def read_folders(value: Any, folder: Path, place: str) -> tuple[Path, ...]:
     """One folder or several; each must be there."""
-    several = [value] if isinstance(value, str | Path) else list(value)
+    several = list(value) if isinstance(value, list | tuple) else [value]
     folders = tuple(read_path(each, folder, place) for each in several if each)
     for each in folders:
         if not each.is_dir():
@@ -248,17 +254,20 @@ def read_folders(value: Any, folder: Path, place: str) -> tuple[Path, ...]:
 def read_count(value: Any, folder: Path, place: str) -> int:
     """A number from 1."""
     text = str(value)
-    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise UserError(f"{place}: this must be a number from 1; it is {value!r}")
+    if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= MOST_SLOTS:
+        raise UserError(f"{place}: this must be a number from 1 to {MOST_SLOTS:,}; it is {value!r}")
     return int(text)
 
 
 def read_duration(value: Any, folder: Path, place: str) -> int:
     """Milliseconds."""
     try:
-        return parse_duration(value)
+        found = parse_duration(value)
     except UserError as wrong:
         raise UserError(f"{place}: {wrong}") from None
+    if not found:
+        raise UserError(f"{place}: this must be more than nothing; it is {value!r}")
+    return found
 
 
 def read_addresses(value: Any, folder: Path, place: str) -> str:
@@ -285,8 +294,15 @@ READERS: Mapping[str, Any] = MappingProxyType(
 
 def store_url(chosen: str) -> str:
     """A store's URL from what somebody wrote: a URL, or the path of a file."""
-    if chosen.startswith("sqlite:") or chosen == ":memory:":
-        return chosen if chosen.startswith("sqlite:") else f"sqlite:///{chosen}"
+    if chosen == ":memory:":
+        return f"sqlite:///{chosen}"
+    if chosen.startswith("sqlite:"):
+        path = chosen.removeprefix("sqlite:///")
+        if path == chosen or not path or "?" in path:
+            raise StoreUnavailable(
+                f"{chosen}: this names no file; write sqlite:///folder/file.db, with nothing behind it"
+            )
+        return chosen
     scheme, found, _ = chosen.partition("://")
     if found:
         raise StoreUnavailable(f'{chosen}: no store answers to "{scheme}://"; write sqlite:///folder/file.db')
@@ -337,8 +353,13 @@ def find_package(given: str, project: Project) -> Path:
         raise UnknownName(f"{given} holds tests, not a package; `yamlflow test {given}` runs them")
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UnknownName(f"{given} is a folder. Name a file in it.")
+    if os.path.lexists(path):
+        words = "a link that leads to no file" if path.is_symlink() else "no regular file"
+        raise UnknownName(f"{given} is {words}. Name a file that holds a package.")
     if looks_like_path(given):
-        raise UnknownName(f"there is no file {given}.{nearby(path)}")
+        raise UnknownName(f"there is no file {given}. {nearby(path)}")
     known = list(package_files(project.package_folders))
     found = [each.file for each in known if each.name == given]
     if len(found) > 1:
@@ -361,8 +382,7 @@ def nearby(path: Path) -> str:
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     # Tests are no package, however much their file is named like one.
     names = [file.name for file in beside if not is_test_file(file)]
-    hint = did_you_mean(path.name, names)
-    return f" {hint}" if hint else ""
+    return did_you_mean(path.name, names) or "Check the path."
 
 
 def remedy_for(given: str, known: list[Found], project: Project) -> str:

@@ -11,6 +11,7 @@ with Runtime("sqlite:///var/hello.db") as rt:
 from __future__ import annotations
 
 import os
+import reprlib
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,8 +22,10 @@ from typing import Any
 from . import document
 from .addresses import reach
 from .building import Package
+from .checks import check_count, check_id, described
 from .client import Client
 from .clock import Clock, WallClock
+from .duration import LONGEST
 from .engine.retention import declare_retention, retention_of
 from .engine.runs import queue_row
 from .errors import NotAllowed, PluginError, UserError
@@ -32,16 +35,16 @@ from .lookup import Bench, Isolate
 from .packages import Loaded, loaded
 from .plan import ENGINE_QUEUE
 from .plugins import Plugins, load
-from .policies import QueuePolicy
+from .policies import MOST_SLOTS, QueuePolicy
 from .ports import ArtifactStore, Limits, ProcessGuard
 from .rows import EventRow
 from .secrets import Secrets
 from .serializers import Serializer
-from .starting import Finder, check_run_id
+from .starting import Finder
 from .store.base import Store
 from .template import Expressions
 from .timetable import Timetable
-from .worker import Cycle, Settings, Worker
+from .worker import PATIENCE, Cycle, Settings, Worker
 
 
 class Runtime(Client):
@@ -88,10 +91,10 @@ class Runtime(Client):
         schedules: Sequence[str | Loaded] = (),
         isolate: Isolate = "no",
     ) -> None:
-        if max_workers < 1:
-            raise UserError("max_workers must be at least 1")
-        if poll_interval <= 0 or lease_duration <= 0:
-            raise UserError("poll_interval and lease_duration must be more than 0 seconds")
+        check_settings(worker_id, max_workers, poll_interval, lease_duration)
+        if queues is not None and not isinstance(queues, Mapping):
+            raise UserError(f"queues is a mapping of names to policies, not {reprlib.repr(queues)}")
+        check_folders(plugins)
         reach(addresses)
         policies = Package("queues", steps=[{"kind": "noop"}], queues=queues).package.queues if queues else {}
         self.plugins = plugins if isinstance(plugins, Plugins) else load([Path(folder) for folder in plugins])
@@ -118,6 +121,14 @@ class Runtime(Client):
             serializers=self.shelf.serializers, remover=self.remover, timetable=self.timetable,
             isolate=isolate,
         )  # fmt: skip
+        try:
+            self._begin(policies, schedules)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, policies: Mapping[str, Any], schedules: Sequence[str | Loaded]) -> None:
+        """What a runtime tells its store before it works."""
         if policies:
             with self.transaction() as work:
                 for queue in policies.values():
@@ -151,7 +162,7 @@ class Runtime(Client):
             return
         found = [executor_of(thing)] if executor_of(thing) is not None else methods_of(thing)
         if not found:
-            words = f"{thing!r} is neither a package nor an executor"
+            words = f"{described(thing)} is neither a package nor an executor"
             raise PluginError(f'{words}; decorate a function with @executor("a/kind"), or build a Package')
         for executor in found:
             assert executor is not None
@@ -206,17 +217,27 @@ class Runtime(Client):
         return total
 
     def run_workers(
-        self, done: Callable[[], bool] = lambda: False, *, max_cycles: int | None = None, drain: float = 0
+        self,
+        done: Callable[[], bool] = lambda: False,
+        *,
+        max_cycles: int | None = None,
+        drain: float = 0,
+        patience: float | None = PATIENCE / 1000,
     ) -> None:
         """Work in this thread, ``max_workers`` steps at once, until ``stop`` is called or ``done`` says so.
 
         Then nothing new is taken; what is in hand may go on for ``drain`` seconds and is given back after that, no
-        attempt spent. ``max_cycles`` bounds the looks at the store. ``NotAllowed`` while another thread works.
+        attempt spent. ``max_cycles`` bounds the looks at the store. A store that is out of reach (locked, full) is tried
+        again for ``patience`` seconds, None is for ever; calls in hand go on, and what became of them is recorded when it
+        is there again. ``StoreUnavailable`` after that, ``NotAllowed`` while another thread works.
         """
         if not self._working.acquire(blocking=False):
             raise NotAllowed("this runtime works already, in another thread; make another Runtime on the same store")
         try:
-            self.worker.run(lambda: self._stopping.is_set() or done(), cycles=max_cycles, grace=round(drain * 1000))
+            self.worker.run(
+                lambda: self._stopping.is_set() or done(), cycles=max_cycles, grace=round(drain * 1000),
+                patience=None if patience is None else round(patience * 1000),
+            )  # fmt: skip
         finally:
             self._stopping.clear()
             self._working.release()
@@ -226,6 +247,28 @@ class Runtime(Client):
         self._stopping.set()
         if self._worker is not None:
             self._worker.wake_up()
+
+
+def check_folders(plugins: Any) -> None:
+    """Refuse folders of plugins that are not there: a kind would be missed later, and nobody would know why."""
+    if isinstance(plugins, Plugins):
+        return
+    if isinstance(plugins, str | Path) or not isinstance(plugins, Sequence):
+        raise UserError(f"plugins is a list of folders, not {reprlib.repr(plugins)}")
+    for folder in plugins:
+        if not Path(folder).is_dir():
+            raise UserError(f"plugins: there is no folder {folder}")
+
+
+def check_settings(name: Any, slots: Any, poll: Any, lease: Any) -> None:
+    """Refuse what no worker could work by. ``UserError``."""
+    check_count(slots, "max_workers", most=MOST_SLOTS)
+    for word, seconds in (("poll_interval", poll), ("lease_duration", lease)):
+        # Not a number is neither more nor less.
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0.001 <= seconds <= LONGEST / 1000:
+            raise UserError(f"{word} must be a number of seconds, from 0.001 to a hundred years; it is {seconds!r}")
+    if name != "":
+        check_id(name, "worker's name")
 
 
 def methods_of(thing: Any) -> list[Executor]:
@@ -243,4 +286,4 @@ def load_package(path: str | os.PathLike[str]) -> Loaded:
     return loaded(document.load(path))
 
 
-__all__ = ["ENGINE_QUEUE", "Runtime", "check_run_id", "load_package"]
+__all__ = ["ENGINE_QUEUE", "Runtime", "load_package"]

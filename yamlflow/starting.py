@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from . import document
+from .checks import check_id, check_text
 from .clock import Clock
 from .engine.soundness import built_problems, unsound
 from .engine.starts import IfExists, Start
@@ -28,6 +29,10 @@ from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
+
+
+#: Bytes of JSON of what is kept with a run and read with every listing of runs.
+LIMITS: Mapping[str, int] = {"metadata": 64 * 1024}
 
 
 class Shelf:
@@ -125,16 +130,22 @@ class Shelf:
         Raises ``InvalidInput``, ``InvalidPackage`` for a package whose runs could never end, ``UserError`` for a bad id.
         """
         self._refuse_unsound(one)
+        check_text(name, "run's name", line=True)
+        check_text(by, "name of who starts it")
+        check_text(queue, "queue's name", least=1)
+        if if_exists not in get_args(IfExists):
+            raise UserError(f"if_exists is one of {', '.join(get_args(IfExists))}; it is {if_exists!r}")
         plain_inputs = self._plain(inputs, "inputs")
         values = plain_inputs if one.built else resolve(one.package.inputs, plain_inputs)
-        id = run_id or f"{one.package.name}-{self._clock.uuid()[:8]}"
-        check_run_id(id)
+        id = f"{one.package.name}-{self._clock.uuid()[:8]}" if run_id is None else run_id
+        check_id(id)
         given = self._context(one, context, inherited=inherited)
         scope = scope_of(one, values, id, given, self._clock)
         declared = one.package.run_name or one.package.title
         title = name or (None if declared is None else str(self._expressions.compile(declared).render(scope)))
+        check_text(title, "run's name")
         labels = self._expressions.compile(dict(one.package.metadata)).render(scope)
-        labels = self._plain({**labels, **(metadata or {})}, "metadata")
+        labels = self._plain({**labels, **self._plain(metadata, "metadata")}, "metadata")
         graph = self._graph(one, values, id=id, name=title, metadata=labels, context=given)
         return Start(
             package=one.row(self._clock.now()),
@@ -156,7 +167,7 @@ class Shelf:
     def _plain(self, given: Any, what: str) -> dict[str, Json]:
         """What was given, as plain JSON. ``InvalidInput`` for what JSON cannot say."""
         try:
-            value = plain(given, tagger=self.serializers.tagger) if given is not None else {}
+            value = plain(given, tagger=self.serializers.tagger, limit=LIMITS.get(what)) if given is not None else {}
         except NotJson as wrong:
             raise InvalidInput([Problem(message=wrong.message, pointer=(what, *wrong.pointer))]) from wrong
         if not isinstance(value, dict):
@@ -196,6 +207,7 @@ class Shelf:
         graph = one.entrypoint(
             inputs, id=id, name=name, metadata=metadata, context=context, serializers=self.serializers
         )
+        check_text(graph.name, "run's name")
         problems = built_problems(graph.steps)
         if problems:
             raise InvalidPackage([replace(each, file=one.package.name) for each in problems])
@@ -248,12 +260,3 @@ def sound_value(value: Any, tagger: Tagger | None = None) -> Json:
         return plain(value, limit=Limits().result, tagger=tagger)
     except NotJson as wrong:
         raise InvalidInput([Problem(message=wrong.message, pointer=("data", *wrong.pointer))]) from wrong
-
-
-def check_run_id(id: str) -> None:
-    """Refuse ids that are empty, long or hold what a path or a line cannot."""
-    if not id or len(id) > 200:
-        raise UserError(f"a run id has 1 to 200 characters; this one has {len(id)}")
-    bad = sorted({char for char in id if not (char.isalnum() or char in "._:@+=,-")})
-    if bad or id.startswith("."):
-        raise UserError(f"the run id {id!r} may hold letters, digits and . _ : @ + = , - and must not begin with a dot")

@@ -14,6 +14,8 @@ import os
 import select
 import signal
 
+from . import guard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -30,6 +32,9 @@ LOOK, SILENT = 15.0, 4
 LAST = 2.0
 #: Seconds within which signals are one: whoever ends a group of processes and its first one (as ``timeout`` does) asks once.
 TOGETHER = 0.2
+#: Seconds between looks whether what a dead worker has started is gone, and how many: the guard ends it, and takes as long
+#: as its grace for what does not want to end.
+LOOK_AGAIN, CLEARING = 0.05, 140
 #: Workers in a row that may die before they have taken up a step.
 FRUITLESS = 3
 
@@ -56,6 +61,10 @@ class Life:
     def began(self, run: str) -> None:
         """This run was begun: a later life goes on with it."""
         self._tell(f"run {run}")
+
+    def marks(self, mark: str) -> None:
+        """What this process starts carries this mark: it must be gone before a later life starts the same again."""
+        self._tell(f"mark {mark}")
 
     def took(self) -> None:
         """It has taken up a step."""
@@ -162,12 +171,14 @@ class Watch:
         words: list[str] = []
         state, stuck = self._wait(child, heard, words)
         words += hear(heard)
+        marks = [word.removeprefix("mark ") for word in words if word.startswith("mark ")]
         for word in words:
             if word.startswith("run "):
                 self.begun = word.removeprefix("run ")
         ended = [word for word in words if word.startswith("end ")]
         if ended:
             leave(int(ended[-1].removeprefix("end ")))
+        show_cursor()
         how = STUCK if stuck else how_it_died(state)
         if self._asked is not None:
             leave(128 + self._asked)
@@ -178,8 +189,12 @@ class Watch:
             leave(128 + os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state) or 70)
         say(f"the worker (process {child}) {how}; what it had in hand is offered again to a new one")
         self._pause(PAUSES[min(self.lives, len(PAUSES)) - 1])
-        if self._asked is not None:
-            leave(128 + self._asked)
+        for _ in range(CLEARING):
+            if self._asked is not None:
+                leave(128 + self._asked)
+            if not any(any(guard.marked(mark)) for mark in marks):
+                break
+            self._pause(LOOK_AGAIN)
 
     def _wait(self, child: int, heard: int, words: list[str]) -> tuple[int, bool]:
         """Until the worker has ended, handing on what this process is told; its wait status, and whether it was stuck."""
@@ -251,6 +266,13 @@ def how_it_died(state: int) -> str:
     except ValueError:
         name = f"signal {number}"
     return f"was ended by {name}{'; the system may be out of memory' if number == signal.SIGKILL else ''}"
+
+
+def show_cursor() -> None:
+    """A view that was drawn on a terminal may have hidden it."""
+    if os.isatty(2):
+        with contextlib.suppress(OSError):
+            os.write(2, b"\n\x1b[?25h")
 
 
 def say(words: str) -> None:

@@ -36,6 +36,50 @@ class NotJson(ValueError):
         super().__init__(f"{place}: {message}" if place else message)
 
 
+def from_text(text: str) -> Json:
+    """JSON text as a value, read strictly: no key twice, no number that JSON has not, at most ``DEPTH`` levels.
+
+    ``json.JSONDecodeError`` where it is broken, ``NotJson`` where it says what cannot be kept.
+    """
+    try:
+        read: Json = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_constant, parse_int=_digits, parse_float=_fraction
+        )
+        deep = not shallow(read, None)
+    except RecursionError:
+        deep = True
+    if deep:
+        raise NotJson((), f"more than {DEPTH} levels deep")
+    return read
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """A mapping; JSON itself lets the last of two keys count."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NotJson((), f"the key {json.dumps(twice)[:100]} is here twice")
+    return made
+
+
+def _constant(word: str) -> Json:
+    raise NotJson((), f"{word} is no JSON number")
+
+
+def _digits(text: str) -> int:
+    if len(text.lstrip("-")) > DIGITS:
+        raise NotJson((), f"a whole number of more than {DIGITS} digits")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise NotJson((), f"{text if len(text) <= 40 else text[:40] + '…'} is too large a number")
+    return value
+
+
 def to_text(value: Json) -> str:
     """A plain value as compact JSON text."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

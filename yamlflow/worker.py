@@ -24,6 +24,7 @@ from .engine.leasing import Leased, Wanted, lease
 from .engine.work import Work
 from .errors import StoreError, StoreUnavailable
 from .lookup import Bench
+from .outage import Outage, warn
 from .outcome import Error, Failed
 from .removal import Remover
 from .rows import EventRow, StepRow, WorkerRow
@@ -33,6 +34,13 @@ REMEMBERED = 86_400 * SECOND
 
 #: Seconds that a worker at its end waits for the removal of one run.
 SWEEPING = 10
+
+#: Milliseconds that a store may be out of reach before a worker gives up, unless it is told otherwise.
+PATIENCE = 60 * SECOND
+#: How often a worker asks for the store when it opens, while another program holds that locked.
+OPENING = 15
+#: Seconds between tries to reach it while the worker ends.
+AGAIN = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +108,8 @@ class Worker:
         #: Whether steps of kinds that this worker lacks are left to others without asking; see ``ability``.
         self._leaving = settings.runs is None
         self._sign: scheduler.LifeSign | None = None
+        #: Whether others know of it.
+        self._known = False
         self._started = bench.clock.now()
         #: Set while no sweep goes on.
         self._swept = threading.Event()
@@ -114,14 +124,18 @@ class Worker:
         self._leasing = True
         if self._sign is None and self.bench.home.name:
             self._sign = scheduler.LifeSign(self.bench.home / "workers", self.name)
+        self._there = self.bench.clock.steady()
         self._introduce()
-        self._renewed = self._there = self.bench.clock.steady()
+        self._known = True
+        self._renewed = self.bench.clock.steady()
 
     def _introduce(self) -> None:
         """Say that this worker runs. What one of its name held that died is lost, not given back: a step that kills its
         workers would go on for ever.
         """
-        with transact(self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event) as work:
+        with transact(
+            self.bench.store, self.bench.plans, self.bench.clock, on_event=self._on_event, tries=OPENING
+        ) as work:
             for row in work.tx.leased(workers=[self.name]) if self._sign is not None else ():
                 if row.id not in self.calls.held:
                     expire(work, work.step(row.id))
@@ -134,9 +148,10 @@ class Worker:
         self.bench.remover.stop()
         self._swept.wait(SWEEPING)
         try:
-            with self.bench.store.transaction() as tx:
-                tx.put_worker(self._row("stopped"))
-        except StoreUnavailable:
+            if self._known:
+                with self.bench.store.transaction() as tx:
+                    tx.put_worker(self._row("stopped"))
+        except StoreError:
             # The lock file says it too, as soon as it is free.
             pass
         if self._sign is not None:
@@ -163,21 +178,39 @@ class Worker:
         """End the rest of this worker's loop, from any thread or signal handler."""
         self.calls.wake()
 
-    def run(self, done: Callable[[], bool], *, cycles: int | None = None, grace: int = 0) -> None:
+    def run(
+        self,
+        done: Callable[[], bool],
+        *,
+        cycles: int | None = None,
+        grace: int = 0,
+        kill_grace: float | None = None,
+        patience: int | None = PATIENCE,
+        say: Callable[[str], None] = warn,
+    ) -> None:
         """Work until ``done`` says so, or for a number of turns; then nothing is in hand any more.
 
-        What is in hand then may go on for ``grace`` milliseconds; the rest is given back unspent.
+        What is in hand then may go on for ``grace`` milliseconds; the rest is stopped and given back unspent, see
+        ``drain``. A store that is out of reach is tried again for ``patience`` milliseconds (None: for ever), which
+        ``say`` is told once; calls go on meanwhile.
         """
+        outage = Outage(self.bench.clock, patience=patience, say=say)
         self.open()
         turns = 0
         try:
-            while not done() and turns != cycles:
-                self.turn()
-                turns += 1
-                if not done() and turns != cycles:
-                    self.rest()
+            while turns != cycles:
+                try:
+                    if done():
+                        return
+                    self.turn()
+                    outage.over()
+                    turns += 1
+                    if turns != cycles and not done():
+                        self.rest()
+                except StoreUnavailable as trouble:
+                    self.calls.wait(outage.met(trouble))
         finally:
-            self.drain(grace)
+            self.drain(grace, kill_grace=kill_grace)
             self.close()
 
     # -- one turn
@@ -187,33 +220,36 @@ class Worker:
         cycle = Cycle()
         clock = self.bench.clock
         steady = clock.steady()
-        if self.bench.timetable is not None and self._leasing:
-            self.bench.timetable.fire()
+        # Whether the store can be reached or not.
         self.calls.collect()
         self.calls.end_overdue(steady)
         self.calls.watch_loop(steady)
+        if self.bench.timetable is not None and self._leasing:
+            self.bench.timetable.fire()
         version = self.bench.store.version()
-        renewing = steady - self._renewed >= self.settings.lease // 3
         looking = steady - self._looked >= SECOND
         if looking:
             self.bench.store.still_there()
         ended = self.calls.taken()
         try:
             with transact(self.bench.store, self.bench.plans, clock, on_event=self._on_event) as work:
+                # To begin may have taken a while: a lease counts from here, and none must have run out when it is given.
+                here = clock.steady()
+                renewing = here - self._renewed >= self.settings.lease // 3
                 for one in ended:
                     tell(work, one, self.name)
                 settle(work)
                 # Each second in any case: a commit between ours and the look at the version shows in no version.
                 # And before the tick: a machine that slept finds its own leases run out, and may still have them.
                 if looking or renewing or version != self._seen_version:
-                    self._hear(work, renewing, steady)
+                    self._hear(work, renewing, here)
                 self._more = scheduler.tick(
-                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(),
+                    work, steady=steady, here=self._here if looking else None, thorough=looking, judging=self._judges(here),
                 )  # fmt: skip
                 settle(work)
                 if looking:
                     self._tell_progress(work)
-                leased = self._lease(work, steady)
+                leased = self._lease(work, here)
         except StoreError:
             # Reported again next turn; if the commit did take effect, the fence refuses the second report.
             self.calls.ended[:0] = ended
@@ -223,11 +259,12 @@ class Worker:
                 raise
             self._tell_one_by_one(ended)
             return cycle
-        self._seen_version = self.bench.store.version()
+        self._seen_version = self._version_now()
         if looking:
             self._looked = steady
+            self.bench.guard.look()
             self._sweep()
-        self._renewed = steady if renewing else self._renewed
+        self._renewed = here if renewing else self._renewed
         self._stop_canceled(work)
         cycle.count(work.told, {(row.run, row.path) for row in leased.steps if row.phase == "run"})
         for row in leased.steps:
@@ -235,12 +272,20 @@ class Worker:
                 self.calls.begin(row)
         return cycle
 
-    def _judges(self) -> bool:
+    def _version_now(self) -> int:
+        """What the store's version is after a commit of ours; one that nothing equals when it cannot be asked."""
+        try:
+            return self.bench.store.version()
+        except StoreUnavailable:
+            # The commit did take effect: what it leased is to begin.
+            return -1
+
+    def _judges(self, here: int) -> bool:
         """Whether leases of others that ran out are void. Not right after this worker was itself held up, by a store that
         was locked or a machine that slept: they were too, and have a moment to renew what they hold. One that is always
         slow judges in between.
         """
-        here, lease = self.bench.clock.steady(), self.settings.lease
+        lease = self.settings.lease
         if here - self._there > lease // 2 and here - self._judging > lease:
             self._judging = here + lease // 3
         self._there = here
@@ -366,9 +411,14 @@ class Worker:
         clock = self.bench.clock
         deadline = clock.steady() + grace
         while (self.calls.held or self.calls.ended) and clock.steady() < deadline:
-            self.turn()
-            if self.calls.held:
-                self.rest()
+            try:
+                self.turn()
+                if self.calls.held:
+                    self.rest()
+            except StoreUnavailable:
+                self.calls.wait(AGAIN)
+            except StoreError:
+                break
         self._give_back(self.calls.stop_all(kill_grace))
 
     def _give_back(self, held: dict[int, Call]) -> None:
@@ -385,7 +435,7 @@ class Worker:
                 for step, call in held.items():
                     if step not in reported:
                         release(work, step=step, epoch=call.epoch, worker=self.name)
-        except StoreUnavailable:
+        except StoreError:
             # The leases will run out; nothing is lost.
             return
 

@@ -284,7 +284,7 @@ def test_a_run_that_nobody_takes_is_worked_on_here_though_another_run_is_worked_
     write("fan.yaml", FAN)
     cli("run", "fan.yaml", "--run-id", "f", "-q")
     write("found", "")
-    with Runtime(STORE, worker_id="busy elsewhere", runs={10_000}) as runtime:
+    with Runtime(STORE, worker_id="busy-elsewhere", runs={10_000}) as runtime:
         runtime.worker.open()
         assert cli("retry", "f", "-q").status == 0
     assert json.loads(cli("show", "f", "--json").out)["status"] == "succeeded"

@@ -193,4 +193,7 @@ def test_a_month_of_sleeping_tests_is_over_in_milliseconds(
 def test_a_package_that_is_not_there_is_told_where_it_is_named(cli: Cli, write: Write) -> None:
     write("a.test.yaml", "package: nope.yaml\ntests: {it ends: {expect: {status: succeeded}}}\n")
     called = cli("test", "a.test.yaml")
-    assert (called.status, called.err) == (2, "error: a.test.yaml:1:10: package: there is no file nope.yaml.\n")
+    assert (called.status, called.err) == (
+        2,
+        "error: a.test.yaml:1:10: package: there is no file nope.yaml. Check the path.\n",
+    )

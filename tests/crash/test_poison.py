@@ -81,6 +81,11 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
     steps = {
         "good": GOOD,
         "bad": {"kind": "poison", "for_each": list(HOWS), "continue_on_error": True, "with": {"how": "${{ item }}"}},
+        "code": {
+            "kind": "python",
+            "continue_on_error": True,
+            "with": {"code": "import os; os._exit(4)", "in_process": True},
+        },
     }
     made = project(tmp_path, steps, outputs={"good": "${{ steps.good.result | length }}"})
     done = made.call("run", "package.yaml", "--run-id", "r", "--workers", "4")
@@ -94,6 +99,7 @@ def test_a_run_with_steps_that_kill_its_process_ends_as_its_package_says(tmp_pat
         assert made.query("select count(*) from events where kind = 'step.lost' and step = ?", f"bad[{number}]") == [
             (3,)
         ]
+    assert error_of(made, "code")["message"].startswith("exit status 4"), "in a child process, once it was lost"
     assert "the worker (process" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -270,3 +276,18 @@ def test_a_signal_that_comes_twice_at_once_leaves_the_grace_whole(tmp_path: Path
     process.communicate(timeout=30)
     assert process.returncode == 0
     assert made.succeeded()["a"] == '"whole\\n"'
+
+
+def test_what_a_dead_worker_had_started_is_gone_before_it_is_started_again(tmp_path: Path) -> None:
+    slow = """
+      echo start >> seen
+      if [ -e again ]; then exit 0; fi
+      trap 'sleep 1; echo end >> seen; exit 1' TERM
+      touch again
+      sleep 100 & wait
+    """
+    fatal = {"kind": "once", "with": {"how": "kill", "seconds": 1}}
+    made = project(tmp_path, {"slow": {"run": slow}, "fatal": fatal})
+    done = made.call("run", "package.yaml", "--workers", "4")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "seen").read_text().split() == ["start", "end", "start"]

@@ -99,3 +99,43 @@ def test_a_guard_that_was_killed_is_replaced() -> None:
     assert guard.pid not in (None, first)
     guard.untrack(2**22 + 2)
     guard.close()
+
+
+UNTOLD = textwrap.dedent(
+    """
+    import os, signal, subprocess
+    from yamlflow.guard import Guard
+    guard = Guard(grace=0.5)
+    guard.ready()
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"PATH": "/bin:/usr/bin", **guard.env})
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+)
+
+
+def test_a_worker_killed_before_it_could_tell_of_its_first_child_leaves_none() -> None:
+    told = subprocess.run([sys.executable, "-c", UNTOLD], stdout=subprocess.PIPE, text=True, check=False).stdout
+    assert wait_until_gone(int(told))
+
+
+def test_a_guard_that_was_killed_is_replaced_before_anything_else_happens() -> None:
+    guard = Guard()
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={"PATH": "/bin:/usr/bin", **guard.env})
+    try:
+        guard.look()
+        assert guard.pid is None
+        guard.track(child.pid)
+        first = guard.pid
+        assert first is not None
+        guard.look()
+        assert guard.pid == first
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+        guard.look()
+        assert guard.pid not in (None, first)
+        guard.close()
+        assert child.wait(10) == -signal.SIGTERM
+    finally:
+        child.kill()
+        child.wait()

@@ -129,6 +129,8 @@ def test_scalars_in_a_list_are_arguments_as_env_has_them() -> None:
         (["nosuch-program"], {}, "there is no such program"),
         (["/etc"], {}, "may not be executed"),
         (["echo", "a\0b"], {}, "NUL"),
+        (["echo", "half \ud800"], {}, "half a surrogate pair"),
+        ("true", {"env": {"A": "half \ud800"}}, "half a surrogate pair"),
         (["echo", "x" * 131_072], {}, "pass it with stdin:"),
         (
             "true",
@@ -171,6 +173,13 @@ def test_output_lines_are_data_and_no_directives() -> None:
     found = error(run("printf 'X<<EOF\\nY=2\\nEOF\\n' > $YAMLFLOW_OUTPUT"))
     assert found.code == "bad_result"
     assert "line 1: expected name=value" in found.message
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_ends_a_line(odd: str) -> None:
+    given = {"TEXT": f"one{odd}admin=true"}
+    assert result(run('printf "a=%s\\n" "$TEXT" > $YAMLFLOW_OUTPUT', env=given)) == {"a": given["TEXT"]}
+    assert result(run('printf "%s\\nb\\r\\n" "$TEXT"', env=given, parse="lines")) == [given["TEXT"], "b"]
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ from .kinds import built, echo, hello, keeping, runtime, started, status, steps
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_workers": 0}, "max_workers must be at least 1"),
-        ({"poll_interval": 0}, "poll_interval and lease_duration must be more than 0 seconds"),
-        ({"lease_duration": -1}, "poll_interval and lease_duration must be more than 0 seconds"),
+        ({"max_workers": 0}, "max_workers must be a number from 1 to 10,000; it is 0"),
+        ({"poll_interval": 0}, "poll_interval must be a number of seconds"),
+        ({"lease_duration": -1}, "lease_duration must be a number of seconds"),
         ({"queues": {"default": QueuePolicy(max_in_flight=0)}}, r"queues\.default\.max_in_flight"),
         ({"queues": {"default": QueuePolicy(rate="fast")}}, r'queues\.default\.rate: must be a rate: N/s.*"2/s"'),
         ({"queues": {"default": QueuePolicy(rate="1/s", burst=0)}}, r"queues\.default\.burst"),

@@ -106,7 +106,9 @@ class Checks:
         """Each lease is over before the next of the same step, their epochs rise, and the last one's outcome is kept."""
         holder: dict[tuple[int, str], int] = {}
         highest: dict[tuple[int, str], int] = {}
-        ends = {"step.succeeded", "step.failed", "step.retried", "step.lost", "step.released", "step.waiting"}
+        ends = {
+            f"step.{word}" for word in ("succeeded", "failed", "retried", "lost", "released", "waiting", "canceled")
+        }
         for run, seq, kind, step, payload in self.query(
             "select run, seq, kind, step, payload from events where step is not null order by run, seq"
         ):
@@ -254,7 +256,7 @@ class Checks:
     def nothing_is_left(self) -> Iterator[str]:
         """No process."""
         try:
-            self.project.wait_until(lambda: not self.project.left_running(), "all processes are gone", 15)
+            self.project.wait_until(lambda: not self.project.left_running(), "all processes are gone", 60)
         except AssertionError:
             yield from (f"{line} still runs" for line in self.project.left_running())
 

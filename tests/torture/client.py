@@ -51,7 +51,7 @@ def do(client: Client, verb: str, run: str, *given: Any) -> None:
 
 def approve(client: Client, run: str, by: str) -> None:
     """Wait until it is asked for, and answer."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while True:
         try:
             client.approve(run, "ask", by=by)

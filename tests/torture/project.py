@@ -55,7 +55,7 @@ class Project:
                 [sys.executable, "-m", module, *arguments], cwd=self.folder, env=environment,
                 stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        return Process(process, said)
+        return Process(process, said, watched=more.get("YAMLFLOW_SUPERVISE") != "no" and "worker" in arguments)
 
     def worker(self, name: str, *, lease: str = "1500ms", slots: int = 4, **more: Any) -> Process:
         """A worker."""
@@ -112,12 +112,15 @@ class Project:
 
 
 class Process:
-    """One process, and what it says."""
+    """One process, and what it says. A worker that is watched works in a child of it, and is started again there."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], said: Path, *, watched: bool) -> None:
         self.process = process
         self.said = said
-        self.began = time.monotonic()
+        self.watched = watched
+        self._frozen: int | None = None
+        #: The last one of its workers that was killed alone; it may take a moment to go.
+        self._killed: int | None = None
 
     @property
     def pid(self) -> int:
@@ -129,20 +132,48 @@ class Process:
         """The exit status; None while it lives."""
         return self.process.poll()
 
+    @property
+    def at_work(self) -> int | None:
+        """The process that works; None while it is just being started."""
+        if not self.watched:
+            return self.pid
+        return next((pid for pid in children(self.pid) if b"yamlflow" in command(pid)), None)
+
     def send(self, number: signal.Signals) -> None:
         """Signal it."""
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """``kill -9``, and it is gone."""
+        """``kill -9``, and it is gone; one that it watches goes with it."""
+        watched = self.at_work
         self.process.kill()
         self.process.wait()
+        while watched is not None and state(watched) not in "ZX":
+            time.sleep(0.001)
 
-    def freeze(self) -> None:
-        """SIGSTOP, and it stands still."""
-        self.send(signal.SIGSTOP)
-        while state(self.pid) not in "TZ":
+    def kill_at_work(self) -> bool:
+        """``kill -9`` of the process that works: one that is watched is started again. False when there is none."""
+        pid = self.at_work
+        if pid is None or pid == self._killed or not sent(pid, signal.SIGKILL):
+            return False
+        self._killed = pid
+        return True
+
+    def freeze(self) -> bool:
+        """SIGSTOP to the process that works, and it stands still. False when there is none."""
+        pid = self.at_work
+        if pid is None or pid == self._killed or not sent(pid, signal.SIGSTOP):
+            return False
+        while (now := state(pid)) not in "TZX":
             time.sleep(0.0005)
+        self._frozen = pid if now == "T" else None
+        return now == "T"
+
+    def thaw(self) -> None:
+        """SIGCONT, if it is frozen."""
+        if self._frozen is not None:
+            sent(self._frozen, signal.SIGCONT)
+            self._frozen = None
 
     def wait(self, seconds: float) -> int:
         """Its exit status; ``Broken`` when it does not end."""
@@ -158,7 +189,16 @@ class Process:
 
     def guard(self) -> int | None:
         """The process that guards a worker's children."""
-        return next((pid for pid in children(self.pid) if b"guard.py" in command(pid)), None)
+        return next((pid for pid in children(self.at_work or 0) if b"guard.py" in command(pid)), None)
+
+
+def sent(pid: int, number: signal.Signals) -> bool:
+    """Signal a process; False when it is gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def state(pid: int) -> str:

@@ -8,7 +8,6 @@ loss would, and should, fail it.
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import sys
@@ -17,20 +16,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from .packages import LOCK, NARROW, QUEUE, Wanted, batch
-from .project import Broken, Process, Project
+from .project import Broken, Process, Project, sent
 
 #: Seconds that a worker's leases hold without renewal, and that it is frozen to lose them.
-LEASE, FROZEN = 1.5, 2.0
+LEASE, FROZEN = 2.5, 3.2
 #: Seconds that a worker has steps in hand before something happens to it, on average.
-LIFE = 0.25
+LIFE = 0.15
+#: How often a worker is killed alone before the process that watches it is killed as well: that waits longer each time.
+LIVES = 2
 #: How likely a worker without anything in hand is killed at a look; there are a hundred a second.
 IDLE = 0.002
 #: Workers and clients at once, and runs that are alive at most.
-WORKERS, CLIENTS, RUNS = 3, 2, 24
+WORKERS, CLIENTS, RUNS = 4, 2, 24
 #: Workers that are frozen at once at most; one is always free.
 ICED = 2
 #: Seconds without any step's success that count as a stall, beyond what a frozen transaction may hold up.
-STALLED = 40
+STALLED = 120
 #: In hand by worker: steps, and the most losses in a row of one of them.
 HELD = "select worker, count(*), max(lost) from steps where status = 'running' and phase = 'run' group by worker"
 
@@ -57,6 +58,8 @@ class Seat:
     frozen: float | None = None
     #: Until its guard that was killed is replaced, killing it as well would leave nobody to clean up.
     unguarded: bool = False
+    #: How often the worker was killed alone, and started again by the process that watches it.
+    lives: int = 1
 
 
 @dataclass(kw_only=True)
@@ -116,7 +119,9 @@ class Storm:
         """Start a worker; those of the first seat all have one name."""
         self.lives += 1
         name = "w0" if number == 0 else f"w{number}-{self.lives}"
-        return Seat(name=name, worker=self.project.worker(name, lease=f"{LEASE:g}s", grace="10s"))
+        # Most people let workers be watched.
+        own = {"YAMLFLOW_SUPERVISE": "no"} if self.rnd.random() < 0.25 else {}
+        return Seat(name=name, worker=self.project.worker(name, lease=f"{LEASE:g}s", grace="10s", **own))
 
     def look(self) -> None:
         """See who has what in hand, and let what is due happen."""
@@ -150,21 +155,25 @@ class Storm:
             return
         seat.unguarded = False
         if guard is not None and self.rnd.random() < 0.1:
-            os.kill(guard, signal.SIGKILL)
-            self.struck["guards"] += 1
+            self.struck["guards"] += sent(guard, signal.SIGKILL)
             seat.unguarded, seat.doom = True, None
             return
         iced = sum(each.frozen is not None for each in self.seats)
         if stops and iced < ICED and self.rnd.random() < max(0.2, stops / (stops + kills)):
-            seat.worker.freeze()
-            if self.in_hand(seat):
+            if seat.worker.freeze() and self.in_hand(seat):
                 seat.frozen = now + FROZEN
                 self.struck["stops"] += 1
             else:
-                seat.worker.send(signal.SIGCONT)
+                seat.worker.thaw()
             return
         steps = self.in_hand(seat)
         if not steps or (stops and not kills):
+            return
+        if seat.worker.watched and seat.lives <= LIVES:
+            if seat.worker.kill_at_work():
+                self.struck["kills"] += 1
+                self.struck["in hand"] += steps
+                self.lives, seat.lives, seat.doom = self.lives + 1, seat.lives + 1, None
             return
         seat.worker.kill()
         self.struck["kills"] += 1
@@ -185,7 +194,7 @@ class Storm:
             self.struck["killed while frozen"] += 1
             self.seats[number] = self.seat(number)
             return
-        seat.worker.send(signal.SIGCONT)
+        seat.worker.thaw()
         seat.frozen = seat.doom = None
 
     def check_now(self) -> None:
@@ -251,15 +260,14 @@ class Storm:
         """No faults any more: everything ends by itself, then the workers are told to stop."""
         self.stormed = time.monotonic() - self.began
         for seat in self.seats:
-            if seat.frozen is not None:
-                seat.worker.send(signal.SIGCONT)
+            seat.worker.thaw()
         for sender in self.senders:
-            status = sender.process.wait(120)
+            status = sender.process.wait(600)
             if status != 0:
                 raise Broken(f"client {sender.number} ended with {status}:\n{sender.process.tail()}")
         self.project.wait_until(
             lambda: not self.project.query("select 1 from runs where ended_at is null limit 1"),
-            "every run ends", 120,
+            "every run ends", 600,
         )  # fmt: skip
         # A worker that died a moment ago is buried within two seconds, at the next thorough look.
         time.sleep(2.5)

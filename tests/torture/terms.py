@@ -95,8 +95,8 @@ def drain_one(project: Project, number: int, rnd: random.Random, margin: float) 
     try:
         held = "select count(*) from steps where status = 'running' and phase = 'run' and worker = ? and path not like 'quick%'"
         project.wait_until(lambda: project.query(held, name) == [(IN_HAND,)], f"{name} has its hands full")
-        # Two commands and what they leave, the deaf one as well, and the Python child.
-        project.wait_until(lambda: len(project.left_running()) >= 8, "its commands run")
+        # The worker and who watches it, two commands and what they leave, the deaf one as well, and the Python child.
+        project.wait_until(lambda: len(project.left_running()) >= 10, "its commands run")
         time.sleep(rnd.uniform(0, 0.3))
         began = time.monotonic()
         worker.send(rnd.choice([signal.SIGTERM, signal.SIGTERM, signal.SIGINT]))
@@ -126,10 +126,8 @@ def problems(project: Project) -> list[str]:
     found = []
     if project.query("select status from runs") != [("succeeded",)]:
         found.append(f"the run {project.query('select status from runs')}")
-    found += [
-        f"{path} succeeded at attempt {attempt}, lost {lost} times"
-        for path, attempt, lost in project.query("select path, attempt, lost from steps where kind <> '' and (attempt, lost) <> (1, 0)")
-    ]  # fmt: skip
+    sql = "select path, attempt, lost from steps where kind <> '' and (attempt, lost) <> (1, 0)"
+    found += [f"{path} succeeded at attempt {attempt}, lost {lost} times" for path, attempt, lost in project.query(sql)]
     kinds = Counter(kind for (kind,) in project.query("select kind from events"))
     calls = project.query("select count(*) from steps where kind <> ''")[0][0]
     if kinds["step.leased"] != calls + kinds["step.released"]:

@@ -76,7 +76,7 @@ def test_one_that_was_frozen_past_its_lease_is_late_and_changes_nothing(project:
     second = worker("second")
     project.wait_until(lambda: holds(project, "second", "a"), "the second one takes over")
     # What it did meanwhile is finished when it goes on: the second one is still at it.
-    first.send(signal.SIGCONT)
+    first.thaw()
     project.wait_until(lambda: status(project, "r") == "succeeded", "the run ends")
     told = events(project, "a")
     assert [kind for kind, _ in told].count("step.succeeded") == 1
@@ -103,7 +103,7 @@ def test_the_children_of_one_that_was_frozen_are_killed_when_it_learns_that_it_i
     worker("second")
     project.wait_until(lambda: status(project, "r") == "succeeded", "the second one does it")
     assert sum("sleep 30" in line for line in project.left_running()) >= 2
-    first.send(signal.SIGCONT)
+    first.thaw()
     project.wait_until(lambda: not any("sleep" in line for line in project.left_running()), "its processes are killed")
     assert first.status is None
     assert [kind for kind, _ in events(project, "a")].count("step.succeeded") == 1
@@ -146,24 +146,24 @@ def test_one_that_is_frozen_in_a_transaction_holds_all_up_and_nobody_loses_what_
     project: Project, worker: Starter
 ) -> None:
     package(project, "many", "steps: {all: {for_each: '${{ range(300) }}', kind: noop}}\n")
-    package(project, "slow", "steps: {a: {kind: torture/work, with: {seconds: 6}, queue: slow}}\nqueues: {slow: {}}\n")
+    package(project, "slow", "steps: {a: {kind: torture/work, with: {seconds: 9}, queue: slow}}\nqueues: {slow: {}}\n")
     project.call("start", "slow", "--run-id", "slow")
-    worker("slow", queues="slow", lease="2s")
+    worker("slow", queues="slow", lease="4s")
     project.wait_until(lambda: holds(project, "slow", "a"), "the slow one has its step")
     project.call("start", "many", "--run-id", "many")
-    busy = worker("busy", queues="default", lease="2s")
+    busy = worker("busy", queues="default", lease="4s")
     for _ in range(2000):
         busy.freeze()
         if is_locked(project):
             break
-        busy.send(signal.SIGCONT)
+        busy.thaw()
         time.sleep(0.002)
     else:
         pytest.fail("it was never caught in a transaction")
     # Beyond the lease of the slow one, which cannot renew it now.
-    time.sleep(3)
+    time.sleep(5)
     assert is_locked(project)
-    busy.send(signal.SIGCONT)
+    busy.thaw()
     for run in ("slow", "many"):
         project.wait_until(lambda run=run: status(project, run) == "succeeded", f"{run} ends")  # type: ignore[misc]
     assert project.starts() == {"a": 1}

@@ -200,7 +200,8 @@ def _unknown_step(desk: Desk, id: str, scope: Scope) -> tuple[str, str]:
     near = next((hint for hint in hints if hint), "")
     if near or not scope.frames:
         return message, near
-    return message, desk.findings.hint(id, scope.frames[0].level.index, "Beside it are")
+    beside = scope.frames[0].level.index
+    return message, desk.findings.hint(id, beside, "Beside it are") if beside else "It stands alone."
 
 
 def _elsewhere(sites: Iterable[Site], scope: Scope) -> str:

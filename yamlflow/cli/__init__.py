@@ -14,6 +14,7 @@ prints, and returns its exit status:
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -24,7 +25,7 @@ from typing import Any
 import click
 
 from .. import supervised
-from ..errors import LONGEST, StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shortened
+from ..errors import StartRefused, StoreError, UserError, YamlflowError, did_you_mean, shown
 from . import common
 from .common import Command, common_options, version_option
 from .neat import neat_streams
@@ -101,7 +102,7 @@ class Commands(click.Group):
     def _from_plugins(self, ctx: click.Context, name: str) -> click.Command | None:
         from .opening import plugins_of
 
-        plugins_of(ctx).manager.hook.yamlflow_commands(cli=self)
+        plugins_of(ctx).add_commands(self)
         return super().get_command(ctx, name)
 
     def resolve_command(
@@ -161,14 +162,14 @@ def funneled(args: Sequence[str] | None) -> int:
     """Run one command. Every error becomes one message on stderr here, and nowhere else."""
     common.debugging = False
     try:
-        status = cli.main(args=args if args is None else list(args), prog_name="yamlflow", standalone_mode=False)
+        words = sys.argv[1:] if args is None else list(args)
+        refuse_bytes(words)
+        status = cli.main(args=words, prog_name="yamlflow", standalone_mode=False)
         return status if isinstance(status, int) else SUCCEEDED
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as wrong:
-        if len(wrong.message) > LONGEST:
-            wrong = click.UsageError(shortened(wrong.message, LONGEST))
-        wrong.show()
+        complain_of(wrong)
         return WRONG
     except ReaderGone:
         return silenced()
@@ -179,7 +180,7 @@ def funneled(args: Sequence[str] | None) -> int:
         if not refused.skipped:
             complain(str(refused), refused)
             return WRONG
-        click.echo(f"not started: {refused}", err=True)
+        click.echo(readable(f"not started: {refused}"), err=True)
         return SUCCEEDED
     except StoreError as wrong:
         complain(str(wrong), wrong)
@@ -188,7 +189,7 @@ def funneled(args: Sequence[str] | None) -> int:
         complain(str(wrong), wrong)
         return WRONG
     except OSError as wrong:
-        complain(f"{wrong.filename}: {wrong.strerror}" if wrong.filename else str(wrong), wrong)
+        complain(told(wrong), wrong)
         return WRONG
     except Exception as fault:  # the one funnel
         complain(
@@ -202,8 +203,64 @@ def funneled(args: Sequence[str] | None) -> int:
             sys.modules["yamlflow.cli.diagnostics"].take_down()
 
 
+def refuse_bytes(words: Sequence[str]) -> None:
+    """What is no UTF-8 can be neither stored nor printed, whatever it is meant for. ``UsageError``."""
+    for at, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            quoted = ascii(os.fsencode(word[:100]))[1:]
+            raise click.UsageError(f"Word {at} of the command line is not UTF-8: {quoted}.") from None
+
+
+#: What to do about what the system refuses.
+REMEDIES: Mapping[int, str] = MappingProxyType(
+    {
+        errno.ENOENT: "Check the path; folders are not made.",
+        errno.ENOTDIR: "A file stands where a folder should be; check the path.",
+        errno.EISDIR: "Name a file in it.",
+        errno.EACCES: "Check the permissions there.",
+        errno.ENAMETOOLONG: "Use a shorter name.",
+    }
+)
+
+
+def told(wrong: OSError) -> str:
+    """What the system refuses: the place, the cause, and the remedy where there is one."""
+    words = f"{wrong.filename}: {wrong.strerror}" if wrong.filename else str(wrong)
+    remedy = REMEDIES.get(wrong.errno or 0)
+    return f"{words}. {remedy}" if remedy else words
+
+
+def complain_of(wrong: click.ClickException) -> None:
+    """A mistake on the command line, with how the command is called."""
+    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
+        usage = wrong.ctx.get_usage()
+        click.echo(f"{usage}\nTry '{wrong.ctx.command_path} --help' for help.\n", err=True)
+    click.echo(readable(f"Error: {wrong.format_message()}"), err=True)
+
+
+#: Characters of one line of a message that are shown.
+LONGEST_LINE = 500
+
+
+def readable(message: str) -> str:
+    """A message as it can be printed: what a terminal would act on is written out, and of long lines the middle left out.
+
+    A message quotes what was given, and that may be anything.
+    """
+    return "\n".join(map(_line, message.split("\n")))
+
+
+def _line(line: str) -> str:
+    text = shown(line)
+    half = LONGEST_LINE // 2
+    return text if len(text) <= LONGEST_LINE else f"{text[:half]}…{text[-half:]}"
+
+
 def complain(message: str, fault: BaseException | None = None) -> None:
     """One message on stderr; with ``--log-level debug`` also where it came from."""
+    message = readable(message)
     problems: Any = getattr(fault, "problems", None)
     if problems is not None or (isinstance(fault, UserError) and message.count("\n") > 2):
         click.echo(message, err=True)

@@ -76,5 +76,9 @@ def filled(row: StepRow, form: str | None, pairs: tuple[str, ...]) -> Json:
     if form is None and not pairs:
         return None
     schema = (json.loads(row.wait) if row.wait else {}).get("form") or {}
-    values = from_text({"form": {"type": "object"}}, [("form", form)])["form"] if form is not None else {}
-    return {**values, **from_text(schema.get("properties") or {}, split_pairs(pairs, "--set"))}
+    fields = from_text(schema.get("properties") or {}, split_pairs(pairs, "--set"), at=("form",))
+    if form is None:
+        return fields
+    whole = from_text({"--form": {"type": "object"}}, [("--form", form)], at=())["--form"]
+    # What is no mapping the step's own form refuses.
+    return {**whole, **fields} if isinstance(whole, dict) else whole

@@ -36,6 +36,8 @@ def artifacts(
     from .texts import as_json as written
     from .texts import table
 
+    if output is not None and name is None:
+        raise click.UsageError("-o is the place of one file: name its STEP and NAME.", ctx)
     with looking(ctx) as archive:
         run = archive.run(run_id)
         found = kept(archive, run, step)

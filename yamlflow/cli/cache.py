@@ -6,7 +6,7 @@ import json
 
 import click
 
-from .common import command, json_option
+from .common import Count, command, json_option
 
 
 @command(
@@ -21,7 +21,7 @@ from .common import command, json_option
 @click.option("--step", metavar="PATH", help="Only results of this step: its path without keys, as listed.")
 @click.option("--key", metavar="TEXT", help="Only results under this key.")
 @click.option("--forget", is_flag=True, help="Forget them.")
-@click.option("--limit", type=click.IntRange(1), default=100, help="How many to list, newest first. [100]")
+@click.option("--limit", type=Count(), default=100, help="How many to list, newest first. [100]")
 @json_option
 @click.pass_context
 def cache(

@@ -137,9 +137,18 @@ class Command(click.Command):
             raise
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        refuse_twice(self.make_parser(ctx).parse_args(list(args))[2], ctx)
         rest = super().parse_args(ctx, args)
         listen(flags_of(ctx))
         return rest
+
+
+def refuse_twice(given: Sequence[click.Parameter], ctx: click.Context) -> None:
+    """Refuse an option that takes one value and has two: which is meant, nobody can tell. ``UsageError``."""
+    for param in given:
+        once = isinstance(param, click.Option) and not (param.multiple or param.is_flag or param.count)
+        if once and given.count(param) > 1:
+            raise click.UsageError(f"{param.opts[0]} is given {given.count(param)} times; give it once.", ctx)
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
@@ -179,10 +188,39 @@ def listen(flags: Mapping[str, Any]) -> None:
     level = flags.get("log_level") or os.environ.get("YAMLFLOW_LOG_LEVEL")
     form = flags.get("log_format") or os.environ.get("YAMLFLOW_LOG_FORMAT")
     file = flags.get("log_file") or os.environ.get("YAMLFLOW_LOG_FILE")
-    if level or form or file:
+    if level or form or file or "log_file" in flags:
+        from ..project import from_environment, given
         from .diagnostics import set_up
 
+        # Both refuse what no setting can be, and say where it was set.
+        given(flags)
+        from_environment(os.environ)
+
         set_up(level or "warning", form or "text", file)
+
+
+class Count(click.IntRange):
+    """A whole number from ``least``, and at most ``most``."""
+
+    name = "whole number"
+
+    def __init__(self, least: int = 1, most: int | None = None) -> None:
+        from ..checks import MOST
+
+        super().__init__(least, most or MOST)
+        self._bounded = most is not None
+
+    def _describe_range(self) -> str:
+        return super()._describe_range() if self._bounded else f"x>={self.min}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            # Python itself reads no number of more than some thousand digits.
+            number = int(value[:20])
+            if self.max is not None and number > self.max:
+                self.fail(f"{value} is more than {self.max:,}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

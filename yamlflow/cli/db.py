@@ -48,7 +48,8 @@ def file_of(ctx: click.Context) -> tuple[Path, str]:
 @contextmanager
 def connected(path: Path, url: str) -> Iterator[sqlite3.Connection]:
     """A plain connection to the store's file, whatever state it is in, to read from."""
-    from ..store.connection import connect_to_read, explained
+    from ..store.connection import connect_to_read
+    from ..store.trouble import explained
 
     with explained(url), closing(connect_to_read(path, url)) as connection:
         yield connection

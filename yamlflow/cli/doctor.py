@@ -65,7 +65,7 @@ def visit_of(project: Project) -> Visit:
     """What is to be looked at, now."""
     from ..clock import WallClock
     from ..doctor import Visit
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
     from .opening import hint
 
     file = file_of(project.store)

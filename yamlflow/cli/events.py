@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..rows import EventRow, RunRow
-from .common import command, json_option
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..store.base import Store
@@ -33,7 +33,7 @@ COLOURS = {"error": "red", "warning": "yellow", "debug": "bright_black"}
 @click.argument("run_id", required=False, metavar="[RUN]")
 @click.option("-f", "--follow", is_flag=True, help="Go on; of one run, until it has ended.")
 @click.option("--step", metavar="STEP", help="Only events of this step.")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="N", help="Only events of a run after this number.")
+@click.option("--after", type=Count(0), default=0, metavar="N", help="Only events of a run after this number.")
 @json_option
 @click.pass_context
 def events(ctx: click.Context, run_id: str | None, follow: bool, step: str | None, after: int, as_json: bool) -> int:

@@ -80,11 +80,14 @@ def follow(
             feed.follow(run.key, recall(runtime, view, run))
 
         def done() -> bool:
+            if signals.asked > 0:
+                # Whether the store can be asked or not.
+                return True
             steady = runtime.clock.steady()
             over = followed.ended(runtime.store, steady, lambda: feed.catch_up(runtime.store))
             if not over and not quiet and followed.still(steady):
                 say_why(runtime, view, followed)
-            return over or signals.asked > 0
+            return over
 
         with view:
             work(runtime, done)

@@ -13,18 +13,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import supervised
-from ..clock import SECOND, SystemClock, wait
-from ..errors import StoreUnavailable
+from ..clock import SECOND, Clock, SystemClock
+from ..guard import MARK
 from ..rows import EventRow
 from ..speech import heard
 from ..store.base import Reader
+from ..worker import PATIENCE
 from .lines import to_stderr
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
-
-#: Seconds that a store may be out of reach before the foreground gives up.
-PATIENCE = 60
 
 
 class View(Protocol):
@@ -103,7 +101,7 @@ class Signals:
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
         self._asked_at = 0
-        self._clock = SystemClock()
+        self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
@@ -140,32 +138,7 @@ def work(
     cycles: int | None = None,
     kill_grace: float | None = None,
 ) -> None:
-    """Work until ``done`` says so, or for a number of turns; then give what is in hand ``grace`` ms to end.
-
-    What has not ended then gets SIGTERM and, after ``kill_grace`` seconds (None: those of the step), SIGKILL.
-
-    A store that is out of reach is tried again each second, ``patience`` times in a row (None: for ever).
-    """
+    """Work as ``Worker.run`` does, and tell people of a store that is out of reach."""
+    supervised.life.marks(runtime.bench.guard.env.get(MARK, ""))
     supervised.life.beat()
-    worker = runtime.worker
-    worker.open()
-    failures = turns = 0
-    try:
-        while not done() and (cycles is None or turns < cycles):
-            turns += 1
-            try:
-                worker.turn()
-                failures = 0
-            except StoreUnavailable as trouble:
-                failures += 1
-                if failures == 1:
-                    to_stderr(f"the store is out of reach, trying again: {trouble}")
-                if patience is not None and failures > patience:
-                    raise
-                wait(SECOND)
-                continue
-            if not done() and turns != cycles:
-                worker.rest()
-    finally:
-        worker.drain(grace, kill_grace=kill_grace)
-        worker.close()
+    runtime.worker.run(done, cycles=cycles, grace=grace, kill_grace=kill_grace, patience=patience, say=to_stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import UserError
 from .common import command
 
 HELLO_YAML = """\
@@ -107,6 +108,8 @@ def init(ctx: click.Context, folder: str) -> int:
     file that is there is overwritten.
     """
     root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{folder} is a file. Name a folder; it is made when it is not there.")
     schemas = {"schemas/package.schema.json": schema_text(), "schemas/test.schema.json": schema_of_tests_text()}
     for name, text in {**FILES, **schemas}.items():
         place = root / name

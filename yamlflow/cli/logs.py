@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from .common import command
+from .common import Count, command
 
 if TYPE_CHECKING:
     from ..rows import RunRow
@@ -34,8 +34,8 @@ PIECE = 65536
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, metavar="[STEP]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
-@click.option("-n", "--tail", "lines", type=click.IntRange(0), metavar="N", help="Only the last N lines of each log.")
-@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only this attempt.")
+@click.option("-n", "--tail", "lines", type=Count(0), metavar="N", help="Only the last N lines of each log.")
+@click.option("--attempt", type=Count(), metavar="N", help="Only this attempt.")
 @click.pass_context
 def logs(
     ctx: click.Context, run_id: str, step: str | None, follow: bool, lines: int | None, attempt: int | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import StoreCorrupt, StoreUnavailable, UnknownName, YamlflowError
+from ..errors import StoreCorrupt, StoreUnavailable, UnknownName, YamlflowError, shown
 from ..project import Project, open_project
 from .common import flags_of
 
@@ -68,7 +68,7 @@ def find_run(store: Store, given: str) -> RunRow:
     if found is not None:
         return found
     known = [run.id for run in store.runs(RunFilter(limit=200))]
-    raise UnknownName(f'there is no run "{given}" in {store.url}. {run_remedy(given, known)}')
+    raise UnknownName(f'there is no run "{shown(given)}" in {store.url}. {run_remedy(given, known)}')
 
 
 def find_newest(store: Store, given: str) -> RunRow:
@@ -96,7 +96,8 @@ def find_step(store: Store, run: RunRow, path: str) -> StepRow:
 
 def step_remedy(store: Store, run: RunRow, path: str) -> str:
     """Which step may have been meant: one beside it, or the one that is there with another ending."""
-    from ..errors import did_you_mean
+    import difflib
+
     from ..plan import parent_path
 
     missing, above = path, parent_path(path)
@@ -107,7 +108,11 @@ def step_remedy(store: Store, run: RunRow, path: str) -> str:
         for row in store.steps_at(run.key, [above or ""])
         for child in store.children(run.key, row.path, row.id, limit=MOST_SUGGESTED)
     ]
-    return did_you_mean(path, known) or f"`yamlflow show {run.id}` lists them."
+    # What stands below a step may be called like what is missing, and not be there.
+    near = difflib.get_close_matches(path[-1000:], known, n=3, cutoff=0.6)
+    there = {row.path for row in store.steps_at(run.key, near)}
+    meant = next((f'Did you mean "{each}"?' for each in near if each in there), "")
+    return meant or f"`yamlflow show {run.id}` lists them."
 
 
 def name_of(store: Store, run: RunRow) -> str:
@@ -133,7 +138,7 @@ def looking(ctx: click.Context, *, new: bool = False) -> Iterator[Archive]:
     ``StoreUnavailable`` when it was named with ``--store`` and is not there, unless it is to be made (``new``).
     """
     from ..packages import Plans
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
 
     project = project_of(ctx)
     file = file_of(project.store)
@@ -147,8 +152,8 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     import os
     from contextlib import closing
 
-    from ..store.connection import connect_to_read, trouble_at
     from ..store.sqlite import SqliteStore
+    from ..store.trouble import trouble_at
 
     if os.path.isdir(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
@@ -158,19 +163,47 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
         with closing(SqliteStore("sqlite:///:memory:")) as empty:
             empty.url = url
             yield empty
-    elif trouble_at(file):
-        with closing(connect_to_read(file, url)) as connection:
-            lent = SqliteStore(connection)
-            lent.url = url
-            yield lent
     else:
-        with closing(SqliteStore(url)) as store:
+        with found(file, url) as store:
             yield store
+
+
+@contextmanager
+def found(file: Path, url: str) -> Iterator[Store]:
+    """A store that is there; for reading only where it, or its folder, cannot be written to, or the disk is full."""
+    from contextlib import closing
+
+    from ..store.connection import connect_to_read
+    from ..store.sqlite import SqliteStore
+    from ..store.trouble import trouble_at
+
+    store = None if trouble_at(file) else writable(url)
+    if store is not None:
+        with closing(store):
+            yield store
+        return
+    with closing(connect_to_read(file, url)) as connection:
+        lent = SqliteStore(connection)
+        lent.url = url
+        yield lent
+
+
+def writable(url: str) -> Store | None:
+    """A store; None where the disk does not take what SQLite writes beside it, also to read."""
+    from ..errors import StoreBusy
+    from ..store.sqlite import SqliteStore
+
+    try:
+        return SqliteStore(url)
+    except StoreBusy:
+        raise
+    except StoreUnavailable:
+        return None
 
 
 def damaged(ctx: click.Context) -> StoreCorrupt | None:
     """The damage of the store that a command is about, which explains a fault that nothing else does; None without any."""
-    from ..store.connection import file_of
+    from ..store.trouble import file_of
 
     url = project_of(ctx).store
     found = damage_of(file_of(url), url)

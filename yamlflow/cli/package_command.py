@@ -230,7 +230,7 @@ def inputs_given(ctx: click.Context, pairs: tuple[str, ...], file: str | None) -
     from ..inputs import from_text
 
     schemas = chosen(ctx).package.package.inputs
-    values = from_input_file(file) if file else {}
+    values = from_input_file(file) if file is not None else {}
     options: Mapping[str, bool | tuple[str, ...]] = ctx.meta.get(VALUES, {})
     typed = [(name, text) for name, text in split_pairs(pairs, "-i") if name not in options]
     switched = {name: value for name, value in options.items() if isinstance(value, bool)}
@@ -247,13 +247,23 @@ def split_pairs(pairs: tuple[str, ...], option: str) -> Iterator[tuple[str, str]
         yield name, value
 
 
+def once(pairs: tuple[str, ...], option: str) -> dict[str, str]:
+    """``name=value`` texts, no name twice. ``UsageError``."""
+    values: dict[str, str] = {}
+    for name, value in split_pairs(pairs, option):
+        if name in values:
+            raise click.UsageError(f"{option} {name} is given twice.")
+        values[name] = value
+    return values
+
+
 def from_input_file(file: str) -> dict[str, Json]:
     """A mapping in YAML or JSON; ``-`` is standard input."""
     data = value_from_file(file)
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise UserError(f"{file}: the inputs must be a mapping of names to values")
+        raise UserError(f"{file}: the inputs must be a mapping of names to values: write `name: value`")
     return dict(data)
 
 
@@ -263,5 +273,7 @@ def value_from_file(file: str) -> Json:
 
     from .. import document
 
-    read = document.read(sys.stdin.read(), file="<stdin>") if file == "-" else document.load(file)
-    return read.data
+    if file != "-":
+        return document.load(file).data
+    # Bytes: what is no UTF-8 is told by its place. No more of them than are read of a file.
+    return document.read(sys.stdin.buffer.read(document.Limits().size + 1), file="<stdin>").data

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import command, json_option
+from .common import Count, command, json_option
 from .worker import Span
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--status", multiple=True, type=click.Choice(["succeeded", "failed", "canceled", "continued"]), help="Only these."
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")
+@click.option("--limit", type=Count(), metavar="N", help="At most so many.")
 @click.option("--dry-run", is_flag=True, help="Only list them.")
 @json_option
 @click.pass_context

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UnknownName, did_you_mean
-from .common import command, json_option
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..projections import Projections
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("collection", required=False, metavar="[COLLECTION]")
 @click.option("-p", "--projection", metavar="NAME", help="Whose; needed when several packages have such a collection.")
 @click.option("--where", metavar="SQL", help="A condition on the columns.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most so many.")
+@click.option("--limit", type=Count(), metavar="N", help="At most so many.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @json_option
 @click.pass_context
@@ -40,9 +40,16 @@ def records(
     from ..projections import Projections
     from .opening import looking
 
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude one another.", ctx)
     with looking(ctx) as archive:
         projections = Projections(archive.home, archive.store)  # type: ignore[arg-type]
-        names = [projection] if projection else known(projections, archive)
+        names = known(projections, archive)
+        if projection is not None:
+            if projection not in names:
+                remedy = did_you_mean(projection, names) or f"There are: {', '.join(names) or 'none'}."
+                raise UnknownName(f'there is no projection "{projection}". {remedy}')
+            names = [projection]
         if collection is None:
             return list_collections(projections, names, as_json=as_json)
         name = owner(projections, names, collection)

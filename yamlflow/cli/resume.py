@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import command, json_option
+from ..policies import MOST_SLOTS
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
@@ -30,7 +31,7 @@ MOST = 10_000
     ],
 )  # fmt: skip
 @click.argument("run_id", required=False, metavar="[RUN]")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Calls at once. [one per core, at least 4]")
+@click.option("--workers", type=Count(1, MOST_SLOTS), metavar="N", help="Calls at once. [one per core, at least 4]")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the outputs and errors.")
 @json_option
 @click.pass_context

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import command, json_option
+from ..policies import MOST_SLOTS
+from .common import Count, command, json_option
 
 if TYPE_CHECKING:
     from ..rows import RunRow
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("step", required=False, default="", metavar="[STEP]")
 @click.option("-w", "--run", "here", is_flag=True, help="Work here, also when a worker is running.")
 @click.option("--detach", is_flag=True, help="Only reopen; do not work here.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Calls at once. [one per core, at least 4]")
+@click.option("--workers", type=Count(1, MOST_SLOTS), metavar="N", help="Calls at once. [one per core, at least 4]")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the outputs and errors.")
 @json_option
 @click.pass_context
@@ -51,6 +52,8 @@ def retry(
     from .run import who
     from .texts import as_json as written
 
+    if here and detach:
+        raise click.UsageError("--run works here, --detach does not; give one of them.", ctx)
     project = project_of(ctx)
     if life.begun:
         return go_on(ctx, project, life.begun, workers=workers, quiet=quiet, as_json=as_json)

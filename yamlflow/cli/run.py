@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import command, json_option
-from .package_command import Chosen, PackageCommand, chosen, inputs_given, split_pairs
+from ..policies import MOST_SLOTS
+from .common import Count, command, json_option
+from .package_command import Chosen, PackageCommand, chosen, inputs_given, once
 
 if TYPE_CHECKING:
     from ..plugins import Plugins
@@ -47,7 +49,7 @@ def start_options(function: Any) -> Any:
 
 @command("run", cls=PackageCommand, examples=EXAMPLES, plugins=True, short_help="Start a package and work on it.")
 @start_options
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Calls at once. [one per core, at least 4]")
+@click.option("--workers", type=Count(1, MOST_SLOTS), metavar="N", help="Calls at once. [one per core, at least 4]")
 @click.option("--detach", is_flag=True, help="Only store the run, for workers; same as `yamlflow start`.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; nothing is stored.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the outputs and errors.")
@@ -79,10 +81,12 @@ def run(
     if dry_run:
         return show_plan(found, inputs, as_json=as_json)
     if detach:
+        refuse_early(found, plugins, inputs, given)
         return leave(ctx, found, plugins, inputs, given, as_json=as_json)
     from .following import follow
 
     warn_of_secrets(found, plugins)
+    refuse_early(found, plugins, inputs, given)
 
     def begin(runtime: Runtime) -> list[RunRow]:
         row = begin_run(runtime, found, inputs, given)
@@ -116,6 +120,7 @@ def start(ctx: click.Context, /, as_json: bool, **given: Any) -> int:
     plugins = plugins_of(ctx, found.project, found.file.absolute().parent)
     refuse_or_warn(found.package, plugins)
     inputs = inputs_given(ctx, given["pairs"], given["input_file"])
+    refuse_early(found, plugins, inputs, given)
     return leave(ctx, found, plugins, inputs, given, as_json=as_json)
 
 
@@ -150,21 +155,36 @@ def leave(
     return 0
 
 
+def refuse_early(found: Chosen, plugins: Plugins, inputs: dict[str, Any], given: dict[str, Any]) -> None:
+    """Where there is no store yet, what cannot be started makes none. ``UserError``."""
+    from contextlib import closing
+
+    from ..clock import SystemClock
+    from ..starting import Shelf
+    from ..store.sqlite import SqliteStore
+    from ..template import Expressions
+
+    if Path(found.project.store.removeprefix("sqlite:///")).exists():
+        return
+    with closing(SqliteStore("sqlite:///:memory:")) as nothing:
+        shelf = Shelf(nothing, clock=SystemClock(), expressions=Expressions(filters=plugins.filters))
+        shelf.prepare(found.package, inputs, **start_given(given))
+
+
 def begin_run(runtime: Runtime, found: Chosen, inputs: dict[str, Any], given: dict[str, Any]) -> RunRow:
     """Store the run that a command line asks for."""
-    from ..inputs import typed
+    return runtime.start(found.package, inputs, **start_given(given))
 
-    return runtime.start(
-        found.package,
-        inputs,
-        run_id=given["run_id"],
-        name=given["name"],
-        metadata=dict(split_pairs(given["meta"], "--meta")),
-        context={name: typed(None, text) for name, text in split_pairs(given["context"], "--context")},
-        by=who(),
-        if_exists=given["if_exists"],
-        use_cache=not given["no_cache"],
-    )
+
+def start_given(given: dict[str, Any]) -> dict[str, Any]:
+    """What a command line says of a run, besides its inputs. ``UsageError``, ``InvalidInput``."""
+    from ..inputs import from_text
+
+    return {
+        "run_id": given["run_id"], "name": given["name"], "metadata": once(given["meta"], "--meta"),
+        "context": from_text({}, once(given["context"], "--context").items(), at=("context",)),
+        "by": who(), "if_exists": given["if_exists"], "use_cache": not given["no_cache"],
+    }  # fmt: skip
 
 
 def who() -> str:

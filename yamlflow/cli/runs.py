@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import command, json_option
+from .common import Count, command, json_option
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
@@ -60,7 +60,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 @click.option("--ended-since", type=Moment(), metavar="TIME", help="Only runs that ended since.")
 @click.option("--ended-until", type=Moment(), metavar="TIME", help="Only runs that ended before.")
 @click.option("--meta", multiple=True, metavar="K=V", help="Only runs with this metadata.")
-@click.option("--limit", type=click.IntRange(1), default=20, help="How many. [20]")
+@click.option("--limit", type=Count(), default=20, help="How many. [20]")
 @click.option("--before", metavar="RUN", help="Only runs that were started before this one.")
 @json_option
 @click.pass_context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import command, json_option
+from .common import Count, command, json_option
 from .neat import one_line, say
 from .texts import as_json as written
 from .texts import colored, date_time, length, mark, short
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.argument("run_id", metavar="RUN")
 @click.argument("step", required=False, default="", metavar="[STEP]")
-@click.option("--children", type=click.IntRange(1), default=20, help="How many children of one step to list. [20]")
-@click.option(
-    "--attempt", type=click.IntRange(1), metavar="N", help="Of a step: this attempt's input and log. [the last]"
-)
+@click.option("--children", type=Count(), default=20, help="How many children of one step to list. [20]")
+@click.option("--attempt", type=Count(), metavar="N", help="Of a step: this attempt's input and log. [the last]")
 @click.option("--tree", "family", is_flag=True, help="Instead of steps the runs that the run has started, and theirs.")
 @json_option
 @click.pass_context

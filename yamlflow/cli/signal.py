@@ -83,4 +83,4 @@ def read(text: str | None, file: str | None, schema: Json) -> Json:
 
     if file is not None:
         return value_from_file(file)
-    return None if text is None else from_text({"data": schema}, [("data", text)])["data"]
+    return None if text is None else from_text({"--data": schema}, [("--data", text)], at=())["--data"]

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..checks import check_id
+from ..policies import MOST_SLOTS
 from ..rows import EventRow
 from ..views.board import STATUS
-from .common import command
+from .common import Count, command
 from .lines import to_stderr
 from .texts import clock_time, mark
 
@@ -24,17 +26,23 @@ AFTER_GRACE = 0.5
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]
-    """A duration, as milliseconds."""
+    """A duration, as milliseconds; with ``some`` it is not nothing."""
 
     name = "duration"
+
+    def __init__(self, *, some: bool = False) -> None:
+        self._some = some
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         from ..duration import InvalidDuration, parse_duration
 
         try:
-            return value if isinstance(value, int) else parse_duration(value)
+            found = value if isinstance(value, int) else parse_duration(value)
         except InvalidDuration as wrong:
             self.fail(str(wrong), param, ctx)
+        if self._some and found == 0:
+            self.fail("it must be more than nothing.", param, ctx)
+        return found
 
 
 @command(
@@ -53,21 +61,27 @@ class Span(click.ParamType):  # type: ignore[type-arg]
     "--max-workers",
     "--workers",
     "workers",
-    type=click.IntRange(1),
+    type=Count(1, MOST_SLOTS),
     metavar="N",
     help="Calls at once. [one per core, at least 4]",
 )
 @click.option("--name", default="", metavar="NAME", help="What the worker is called. [host, process and 8 characters]")
-@click.option("--lease", type=Span(), metavar="TIME", help="How long a step stays its own when it falls silent. [30s]")
 @click.option(
-    "--poll", type=Span(), default=250, metavar="TIME", help="How long at most until it sees others' changes. [250ms]"
+    "--lease", type=Span(some=True), metavar="TIME", help="How long a step stays its own when it falls silent. [30s]"
+)
+@click.option(
+    "--poll",
+    type=Span(some=True),
+    default=250,
+    metavar="TIME",
+    help="How long at most until it sees others' changes. [250ms]",
 )
 @click.option(
     "--grace", type=Span(), default=30_000, metavar="TIME", help="How long steps may go on when told to stop. [30s]"
 )
 @click.option("--schedules", is_flag=True, help="Start the runs of the project's schedules too, as a scheduler would.")
 @click.option("--schedule", "named", multiple=True, metavar="PACKAGE", help="Those of this package only.")
-@click.option("--max-cycles", type=click.IntRange(1), metavar="N", help="Stop after so many turns.")
+@click.option("--max-cycles", type=Count(), metavar="N", help="Stop after so many turns.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what happens.")
 @click.pass_context
 def worker(
@@ -85,6 +99,8 @@ def worker(
     from .resume import live_runs
     from .scheduled import files_of, scheduled
 
+    if name:
+        check_id(name, "worker's name")
     project = project_of(ctx)
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
@@ -134,7 +150,12 @@ def look_after(runtime: Runtime, said: Saying, found: list[Scheduled], plugins: 
 
 def words(text: str | None) -> list[str] | None:
     """Names with commas between them; None for all."""
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+    if text is None:
+        return None
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        raise click.UsageError(f'Names with commas between them are wanted; "{text}" has an empty one.')
+    return names
 
 
 def warn_of_queues(wanted: list[str] | None, known: list[str]) -> None:

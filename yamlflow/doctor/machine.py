@@ -38,7 +38,7 @@ def sqlite_finding(version: tuple[int, ...]) -> Finding:
 
 def disk(visit: Visit) -> Iterator[Finding]:
     """Where the store lies: what kind of file system, how much room, who may write."""
-    from ..store.connection import trouble_at
+    from ..store.trouble import trouble_at
 
     folder = visit.file.absolute().parent
     while not folder.exists():

@@ -11,7 +11,7 @@ from ..errors import Pointer, Problem
 from ..outcome import Json
 from .places import Lines, Places
 from .reader import Limits, Reader
-from .source import read_file, text_of, too_large
+from .source import no_text, read_file, text_of, too_large
 
 DEFAULT_LIMITS = Limits()
 
@@ -52,6 +52,8 @@ class Document:
 
 def read(text: str | bytes, *, file: str = "", limits: Limits = DEFAULT_LIMITS) -> Document:
     """The document that a text holds; ``file`` names it in messages. Raises ``InvalidPackage`` with all problems."""
+    if not isinstance(text, str | bytes):
+        raise no_text(text, file)
     size = len(text) if isinstance(text, bytes) else len(text.encode("utf-8", "surrogatepass"))
     if size > limits.size:
         raise too_large(file, size, limits.size)

@@ -9,6 +9,7 @@ import codecs
 import difflib
 import os
 import re
+import reprlib
 import stat
 import unicodedata
 from pathlib import Path
@@ -42,6 +43,8 @@ def name_of(character: str) -> str:
 
 def read_file(path: str | os.PathLike[str], *, size: int) -> bytes:
     """A file's bytes, at most ``size`` of them; raises ``InvalidPackage``."""
+    if not isinstance(path, str | os.PathLike):
+        raise _refused(reprlib.repr(path), "is no path", "Give the path of a file.")
     file = Path(path)
     try:
         status = file.stat()
@@ -59,6 +62,11 @@ def read_file(path: str | os.PathLike[str], *, size: int) -> bytes:
     if len(content) > size:
         raise too_large(str(path), max(status.st_size, len(content)), size)
     return content
+
+
+def no_text(given: object, file: str) -> InvalidPackage:
+    """What a program gave for a document, and is none."""
+    return _refused(file, f"{reprlib.repr(given)} is no text", "Give the text of a document, or its bytes.")
 
 
 def too_large(file: str, size: int, limit: int) -> InvalidPackage:

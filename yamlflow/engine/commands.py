@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from .. import lifecycle
 from ..clock import Clock, to_text
-from ..errors import NotAllowed, UnknownName
+from ..errors import NotAllowed, StoreBusy, UnknownName
 from ..lifecycle import is_over, moved
 from ..outcome import Asking, CancelStep, Error, Failed, Json, Succeeded, Waiting
 from ..plan import UNDO, Plan
 from ..rows import ArtifactRow, EventRow, QueueRow, RunRow, StepRow, with_terms
-from ..store.base import Store
+from ..store.base import Store, Transaction
 from .begin import emit, make_due, next_iteration, offer, open_group, open_loop, passes_limit, queue_for
 from .cache import take_kept, unkept
 from .children import renew, spawn
@@ -53,10 +54,19 @@ PlanSource = Callable[[str], Plan]
 
 @contextmanager
 def transact(
-    store: Store, plan_of: PlanSource, clock: Clock, *, on_event: Callable[[EventRow], None] | None = None
+    store: Store,
+    plan_of: PlanSource,
+    clock: Clock,
+    *,
+    on_event: Callable[[EventRow], None] | None = None,
+    tries: int = 1,
 ) -> Iterator[Work]:
-    """One transaction: what the block does to the work is settled, written and committed together."""
-    with store.transaction() as tx:
+    """One transaction: what the block does to the work is settled, written and committed together.
+
+    ``tries`` is how often it is asked for while another program holds the store locked.
+    """
+    with ExitStack() as open_until_here:
+        tx = begun(store, open_until_here, tries)
         work = Work(tx, plan_of, now=time_of(tx, clock), chance=clock.random)
         yield work
         settle(work)
@@ -66,6 +76,17 @@ def transact(
     if on_event is not None:
         for event in work.told:
             on_event(event)
+
+
+def begun(store: Store, stack: ExitStack, tries: int) -> Transaction:
+    """A transaction that ends with the stack; ``StoreBusy`` when it cannot be had."""
+    for tried in range(1, tries):
+        try:
+            return stack.enter_context(store.transaction())
+        except StoreBusy as busy:
+            if tried == 1:
+                logging.getLogger("yamlflow.store").warning("waiting for the store: %s", busy)
+    return stack.enter_context(store.transaction())
 
 
 def keep_event_limits(work: Work) -> None:

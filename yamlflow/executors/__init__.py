@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect
 import re
+import reprlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,7 +174,15 @@ def executor(
     alone.
     """
     if not isinstance(kind, str) or len(kind) > 100 or not KIND.fullmatch(kind):
-        raise PluginError(f"{kind!r} is no name for a kind; write letters, digits, _ - . and / between parts")
+        thing: Any = kind
+        given = f"the function {thing.__name__}" if inspect.isfunction(thing) else reprlib.repr(thing)
+        raise PluginError(
+            f'{given} is no name for a kind; write @executor("a/kind") with letters, digits, _ - . and / between parts'
+        )
+    if schema is not None and not isinstance(schema, Mapping):
+        raise PluginError(
+            f'kind "{kind}": a schema is a mapping in the words of JSON Schema, not {reprlib.repr(schema)}'
+        )
 
     def declare(function: Function) -> Function:
         _refuse_unfit(function, kind, mode, declared=schema is not None)

@@ -149,7 +149,9 @@ class Binding:
             setattr(shape, "__pydantic_config__", ConfigDict(extra="allow" if self.open else "forbid"))  # noqa: B010
             return TypeAdapter(shape)
         except (PydanticUserError, TypeError) as wrong:
-            raise PluginError(f"{self.kind}: a type hint says nothing about JSON: {wrong}") from wrong
+            # The first sentence is about the hint, the others about pydantic; plugins' modules have names of our own.
+            words = re.sub(r"yamlflow_plugins\.\w+\.", "", re.split(r"\. |\n", str(wrong))[0])
+            raise PluginError(f"{self.kind}: a type hint says nothing about JSON: {words}") from wrong
 
     @cached_property
     def schema(self) -> dict[str, Json]:

@@ -118,9 +118,12 @@ def _same(one: Json, other: Json) -> bool:
 
 def _enum(choices: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:
     if not any(_same(value, choice) for choice in choices):
-        near = did_you_mean(str(value), [each for each in choices if isinstance(each, str)])
+        near = did_you_mean(
+            value if isinstance(value, str) else "", [each for each in choices if isinstance(each, str)]
+        )
         hint = f". {near}" if near else ""
-        yield pointer, f"expected one of {', '.join(map(str, choices))}; got {shown(value)}{hint}"
+        words = shortened(", ".join(shortened(str(choice), 100) for choice in choices), 1000)
+        yield pointer, f"expected one of {words}; got {shown(value)}{hint}"
 
 
 def _const(wanted: Json, value: Json, pointer: Pointer, schema: Mapping[str, Json]) -> Iterator[Finding]:

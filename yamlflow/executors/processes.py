@@ -198,6 +198,7 @@ async def run(
     killed = kills()
     if limits:
         command = [sys.executable, "-I", "-S", limited.__file__, json.dumps(dict(limits)), *command]
+    step.ports.guard.ready()
     process = _start(command, {**env, **step.ports.guard.env, MARK: mark}, cwd, stdin, pass_fds)
     try:
         step.ports.guard.track(process.pid)

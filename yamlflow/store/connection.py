@@ -1,19 +1,24 @@
-"""Opening an SQLite database the way the store needs it, and saying in words why it cannot be opened or used."""
+"""Opening an SQLite database the way the store needs it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, UserError
+from ..errors import StoreBusy, StoreCorrupt, StoreTooNew, StoreUnavailable
 from ..private import make_database, make_folder
 from .schema import APPLICATION_ID, VERSION, migrate
+from .trouble import ELSEWHERE, explained, trouble_at
 
-#: Milliseconds to wait for another process's transaction.
-BUSY_TIMEOUT = 30_000
+#: Milliseconds that one statement waits for another process's transaction. Python hears no signal meanwhile and a worker
+#: does nothing else, so it is short; who has more patience asks again.
+BUSY_TIMEOUT = 2_000
+#: How often somebody asks who waits for half a minute in all.
+TRIES = 15
 
 #: In one statement, which sees one state: another process may be making the store at this moment.
 WHOSE = """
@@ -21,47 +26,17 @@ select (select application_id from pragma_application_id), (select user_version 
     (select count(*) from sqlite_master)
 """
 
-#: Words of SQLite's messages, and what they mean to a person.
-CAUSES: tuple[tuple[str, type[StoreError], str], ...] = (
-    ("not a database", StoreCorrupt, "the file is not a yamlflow store; name another with --store"),
-    (
-        "could not decode",
-        StoreCorrupt,
-        "a stored text is damaged; `yamlflow db check` says where, `db restore` takes a backup",
-    ),
-    ("malformed", StoreCorrupt, "the file is damaged; restore a backup or run `yamlflow db check`"),
-    ("locked", StoreUnavailable, "another program holds it locked; nothing was lost, try again when it is done"),
-    ("readonly", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
-    ("read-only", StoreUnavailable, "it cannot be written; check the file's and folder's permissions"),
-    ("full", StoreUnavailable, "the disk is full; nothing was lost, free some space and resume"),
-    ("unable to open", StoreUnavailable, "the folder is missing or may not be entered"),
-    ("disk i/o", StoreUnavailable, "the disk reports an error; nothing that was acknowledged is lost"),
-)
-#: Messages whose cause is seen by looking at the path.
-SEEN_AT_PATH = frozenset({"readonly", "read-only", "unable to open"})
-ELSEWHERE = "change its permissions, or name another place with --store"
+Made = TypeVar("Made")
 
 
-@contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Turns SQLite's errors into ours, with the store's name, the cause and the remedy."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        for word, kind, remedy in CAUSES:
-            if word in text.lower():
-                seen = trouble_at(file_of(url)) if word in SEEN_AT_PATH else ""
-                raise kind(f"{url}: {seen}" if seen else f"{url}: {text}: {remedy}") from error
-        raise
-    except OverflowError as error:
-        if "SQLite" not in str(error):
-            raise
-        raise UserError("a whole number of more than 64 bits is no number that a store keeps") from error
-    except UnicodeEncodeError as error:
-        if error.encoding != "utf-8":
-            raise
-        raise UserError(f"{error.object[:100]!r} holds half of a character, which no store keeps") from error
+def patiently(make: Callable[[], Made], tries: int = TRIES) -> Made:
+    """What a call gives, asked for again while another program holds the store locked."""
+    for _ in range(tries - 1):
+        try:
+            return make()
+        except StoreBusy:
+            continue
+    return make()
 
 
 def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
@@ -70,44 +45,63 @@ def connect(path: str, *, url: str, synchronous: str) -> sqlite3.Connection:
         make_database(path)
     with explained(url):
         connection = sqlite3.connect(path, check_same_thread=False, cached_statements=256)
-        try:
-            prepare(connection, url=url, synchronous=synchronous)
-        except BaseException:
-            connection.close()
-            raise
+    try:
+        patiently(lambda: prepare(connection, url=url, synchronous=synchronous))
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def prepare(connection: sqlite3.Connection, *, url: str, synchronous: str) -> None:
     """Settings and migrations for a connection that is ours or lent."""
-    connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT}")
-    refuse_foreign(connection, url)
-    if connection.execute("pragma journal_mode").fetchone()[0] != "wal":
-        connection.execute("pragma journal_mode = wal")
-    connection.execute(f"pragma synchronous = {synchronous}")
-    connection.execute("pragma foreign_keys = on")
-    connection.execute("pragma wal_autocheckpoint = 1000")
-    if connection.execute("pragma user_version").fetchone()[0] < VERSION:
-        connection.execute("begin immediate")
-        try:
+    with explained(url):
+        connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT}")
+        refuse_foreign(connection, url)
+        if connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+            connection.execute("pragma journal_mode = wal")
+        connection.execute(f"pragma synchronous = {synchronous}")
+        connection.execute("pragma foreign_keys = on")
+        connection.execute("pragma wal_autocheckpoint = 1000")
+        if version_of(connection) < VERSION:
+            bring_up_to_date(connection, url)
+
+
+def bring_up_to_date(connection: sqlite3.Connection, url: str) -> None:
+    """Run the migrations that are missing, in one transaction. Another process may have been quicker, and be newer."""
+    connection.execute("begin immediate")
+    try:
+        refuse_foreign(connection, url)
+        if version_of(connection) < VERSION:
             migrate(connection)
-        except BaseException:
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
             connection.rollback()
-            raise
-        connection.commit()
+        raise
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema that a database has."""
+    return int(connection.execute("pragma user_version").fetchone()[0])
 
 
 def refuse_foreign(connection: sqlite3.Connection, url: str) -> None:
     """Another application's database is never written to, nor one of a newer yamlflow."""
     application, version, tables = connection.execute(WHOSE).fetchone()
     if application == APPLICATION_ID:
-        if version > VERSION:
-            raise StoreTooNew(
-                f"{url}: it was written by a newer yamlflow (schema {version}, this one knows {VERSION}); upgrade yamlflow"
-            )
-        return
-    if application or version or tables:
+        refuse_newer(connection, url)
+    elif application or version or tables:
         raise StoreCorrupt(f"{url}: this is another application's database; name another with --store")
+
+
+def refuse_newer(connection: sqlite3.Connection, url: str) -> None:
+    """What a newer yamlflow has brought up to date, also while this one uses it, is not written to."""
+    version = version_of(connection)
+    if version > VERSION:
+        raise StoreTooNew(
+            f"{url}: it was written by a newer yamlflow (schema {version}, this one knows {VERSION}); upgrade yamlflow"
+        )
 
 
 def path_of(url: str) -> str:
@@ -122,35 +116,32 @@ def path_of(url: str) -> str:
         raise StoreUnavailable(f"{url}: write sqlite:///folder/file.db, with three slashes (four for an absolute path)")
     folder = Path(path).parent
     try:
+        missing = [each for each in folder.parents if not each.exists()]
         make_folder(folder)
+        if not os.path.exists(path):
+            # SQLite syncs the folder that the file is in, and not what leads there.
+            for each in (folder, *missing):
+                sync_folder(each.parent)
     except OSError as wrong:
         told = f"the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}"
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
     if os.path.isdir(path):
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise StoreUnavailable(f"{url}: this is a device or a pipe, no regular file; name another with --store")
     return path
 
 
-def file_of(url: str) -> Path:
-    """The file that a URL or path names, without a look at it."""
-    return Path(url.removeprefix("sqlite:///"))
-
-
-def trouble_at(path: Path) -> str:
-    """Why no store can be opened or written at a path, and what to do; "" when nothing is seen there."""
-    folder = path.absolute().parent
-    if os.path.isdir(path):
-        return f"this is a folder; name a file in it: {path / 'yamlflow.db'}"
-    if not os.path.isdir(folder):
-        return f"{folder} is {'a file, not a folder' if os.path.exists(folder) else 'no folder that is there'}"
-    if not os.access(folder, os.X_OK):
-        return f"the folder {folder} may not be entered; {ELSEWHERE}"
-    if not os.path.exists(path):
-        return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
-    for mode, word in ((os.R_OK, "read"), (os.W_OK, "written to")):
-        if not os.access(path, mode):
-            return f"the file may not be {word}; {ELSEWHERE}"
-    return "" if os.access(folder, os.W_OK) else f"the folder {folder} may not be written to; {ELSEWHERE}"
+def sync_folder(folder: Path) -> None:
+    """Make what a folder lists outlive a power cut; some file systems know no such thing."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as wrong:
+        if wrong.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def connect_to_read(path: Path, url: str) -> sqlite3.Connection:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import RunExists, StoreGone
+from ..errors import NotAllowed, RunExists, StoreGone
 from ..outcome import Record
 from ..rows import (
     ArtifactRow,
@@ -29,11 +29,12 @@ from ..rows import (
     WorkerRow,
 )
 from .base import Edge, RunFilter
-from .connection import connect, explained, path_of, prepare
+from .connection import connect, path_of, patiently, prepare, refuse_newer
 from .sqlite_cache import SqliteCache, all_kept
 from .sqlite_calendar import CalendarReader, CalendarTransaction
 from .sqlite_locks import SqliteLocks, held_locks
 from .sqlite_messages import IN_SLOT, SIGNALS, WAITERS, MessageStatements
+from .trouble import explained
 
 RUN = ", ".join(RunRow._fields)
 STEP = ", ".join(StepRow._fields)
@@ -250,10 +251,12 @@ class SqliteStore(CalendarReader):
         self._lent = isinstance(target, sqlite3.Connection)
         self._lock = threading.RLock()
         self._commits = 0
+        #: Whether a transaction that failed could not be ended.
+        self._stuck = False
         if isinstance(target, sqlite3.Connection):
             self.url, self.path = "sqlite (lent connection)", ""
             self._db = target
-            prepare(target, url=self.url, synchronous=synchronous)
+            patiently(lambda: prepare(target, url=self.url, synchronous=synchronous))
         else:
             self.path = path_of(target)
             self.url = target if target.startswith("sqlite:") else f"sqlite:///{target}"
@@ -264,15 +267,32 @@ class SqliteStore(CalendarReader):
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
         with self._lock, explained(self.url):
-            self._db.execute("begin immediate")
+            self._begin()
             try:
+                refuse_newer(self._db, self.url)
                 yield SqliteTransaction(self._db)
+                self._db.execute("commit")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
+                self._undo()
                 raise
-            self._db.execute("commit")
             self._commits += 1
+
+    def _begin(self) -> None:
+        if self._stuck:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            self._stuck = False
+        refuse_within(self._db)
+        self._db.execute("begin immediate")
+
+    def _undo(self) -> None:
+        """End a transaction that failed. SQLite has ended it itself after most errors, and may fail to after some."""
+        if self._db.in_transaction:
+            try:
+                self._db.execute("rollback")
+            except sqlite3.Error:
+                # What went wrong before this says more; the next transaction tries again.
+                self._stuck = True
 
     def next_timer(self) -> int | None:
         value = self._one(NEXT_TIMER)[0]
@@ -400,9 +420,13 @@ class SqliteStore(CalendarReader):
     def forget_records(self, projection: str, upto: int) -> None:
         """Drop records that their projection has durably applied."""
         with self._lock, explained(self.url):
-            self._db.execute("begin immediate")
-            self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
-            self._db.execute("commit")
+            self._begin()
+            try:
+                self._db.execute("delete from records where projection = ? and seq <= ?", (projection, upto))
+                self._db.execute("commit")
+            except BaseException:
+                self._undo()
+                raise
 
     def _all(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         with self._lock, explained(self.url):
@@ -411,6 +435,12 @@ class SqliteStore(CalendarReader):
     def _one(self, sql: str) -> Any:
         with self._lock, explained(self.url):
             return self._db.execute(sql).fetchone()
+
+
+def refuse_within(db: sqlite3.Connection) -> None:
+    """A transaction is not begun within another: what is to hold of both would be told wrong. ``NotAllowed``."""
+    if db.in_transaction:
+        raise NotAllowed("this is within a transaction already; do it before, or after that has ended")
 
 
 def place_of(path: str) -> tuple[int, int] | None:

@@ -33,7 +33,6 @@ def folder() -> Path:
     """A folder to stand in, removed with the process."""
     made = tempfile.TemporaryDirectory(prefix="yamlflow-fuzz-")
     _kept.append(made)
-    os.chdir(made.name)
     for name in [name for name in os.environ if name.startswith("YAMLFLOW_")]:
         del os.environ[name]
     return Path(made.name)
@@ -49,7 +48,7 @@ def call(args: list[str]) -> None:
         try:
             cli.main(args=args, prog_name="yamlflow", standalone_mode=False)
         except click.ClickException as wrong:
-            assert wrong.message
+            assert wrong.format_message()
             # `cli.run` shortens it; a choice of click's repeats what was typed.
         except (click.exceptions.Exit, click.Abort):
             pass
@@ -89,6 +88,7 @@ def check_command_line(case: dict[str, Any]) -> None:
     ):
         return
     place = folder()
+    os.chdir(place)
     (place / "p.yaml").write_text(json.dumps(case["package"]))
     (place / "t.test.yaml").write_bytes(case["tests"].encode("utf-8", "surrogatepass"))
     call(args)

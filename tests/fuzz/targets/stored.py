@@ -127,6 +127,7 @@ def changes(rnd: Random) -> dict[str, Any]:
 def check_stored(case: dict[str, Any]) -> None:
     """Each look gives what can be given, or a typed error that names the store."""
     place = folder()
+    os.chdir(place)
     shutil.rmtree(place / ".yamlflow", ignore_errors=True)
     (place / ".yamlflow").mkdir()
     (place / ".yamlflow" / ".gitignore").write_text("*\n")
@@ -151,7 +152,6 @@ def check_stored(case: dict[str, Any]) -> None:
                 continue
     for look in case["looks"]:
         if list(look) in map(list, LOOKS):
-            os.chdir(place)
             call([str(word) for word in look])
 
 
