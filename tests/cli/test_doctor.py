@@ -140,7 +140,7 @@ def test_a_wait_is_a_warning_only_when_it_is_very_long(cli: Cli, write: Write) -
         write,
         "{s: {kind: wait_signal, with: {signal: go}}, a: {kind: approval}, z: {kind: sleep, with: {for: 3h}}}",
     )
-    cli("worker", "--max-cycles", 5)
+    cli("worker", "--max-cycles", 3)
     assert found(cli) == []
     lines = {one["message"].partition(":")[0]: one for one in cli("doctor", "r", "--json").json}
     assert {one["level"] for one in lines.values()} == {"ok"}
@@ -154,7 +154,7 @@ def test_a_wait_is_a_warning_only_when_it_is_very_long(cli: Cli, write: Write) -
 
 def test_a_timer_that_is_far_or_that_nobody_has_woken(cli: Cli, write: Write) -> None:
     start(cli, write, "{z: {kind: sleep, with: {for: 800d}}}")
-    cli("worker", "--max-cycles", 5)
+    cli("worker", "--max-cycles", 3)
     ((level, _, message, remedy),) = found(cli)
     assert (level, remedy) == ("hint", "`yamlflow cancel r z`")
     assert message.startswith("r/z: sleeps until ")
@@ -210,7 +210,7 @@ def test_a_lock_whose_holder_is_dead(cli: Cli, write: Write, process: Callable[.
 
 def test_a_run_that_nothing_can_bring_further(cli: Cli, write: Write) -> None:
     start(cli, write, "{a: {kind: wait_signal, with: {signal: go}}, b: {kind: noop, needs: a}}")
-    cli("worker", "--max-cycles", 5)
+    cli("worker", "--max-cycles", 3)
     change("update steps set status = 'pending', phase = '', awaits = null where path = 'a'")
     told = cli("doctor", "--json")
     assert any(one["message"] == "live runs that nothing can bring further: 1 (r)" for one in told.json)
@@ -386,13 +386,7 @@ def test_others_may_read_or_change_what_they_should_not(cli: Cli, write: Write, 
 
 
 def test_what_is_left_in_the_folder_of_runs_that_are_not_there(cli: Cli, write: Write) -> None:
-    start(
-        cli,
-        write,
-        "{s: {run: 'echo a > b; echo hello', artifacts: {b: b}}, t: {kind: wait_signal, with: {signal: go}}}",
-    )
-    cli("worker", "--max-cycles", 40)
-    wait_until(lambda: cli("worker", "--max-cycles", 20).status == 0 and cli("artifacts", "r", "--json").json)
+    cli("run", package(write, "{s: {run: 'echo a > b; echo hello', artifacts: {b: b}}}"), "--run-id", "r", "-q")
     assert found(cli) == []
     write(".yamlflow/runs/gone/1/logs/a.1.log", "")
     write(".yamlflow/artifacts/gone%2F1/a/0/b", "")
