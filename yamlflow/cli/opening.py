@@ -90,7 +90,7 @@ def find_step(store: Store, run: RunRow, path: str) -> StepRow:
     """A step of a run as somebody names it; nothing is the run's root. ``UnknownName``, with what may be meant."""
     found = next(iter(store.steps_at(run.key, [path])), None)
     if found is None:
-        raise UnknownName(f'run "{run.id}" has no step "{path}". {step_remedy(store, run, path)}')
+        raise UnknownName(f'run "{run.id}" has no step "{shown(path)}". {step_remedy(store, run, path)}')
     return found
 
 
@@ -155,7 +155,7 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     from ..store.sqlite import SqliteStore
     from ..store.trouble import trouble_at
 
-    if os.path.isdir(file):
+    if os.path.exists(file) and not os.path.isfile(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
     if not file.exists():
         if named:
