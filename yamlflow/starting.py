@@ -39,8 +39,6 @@ from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
-#: Characters of a run's name that are kept.
-NAME = 500
 
 
 #: Bytes of JSON of what is kept with a run and read with every listing of runs.
@@ -164,7 +162,7 @@ class Shelf:
             plan=one.plan,
             run_id=id,
             inputs=graph.inputs,
-            name=None if graph.name is None else shortened(graph.name, NAME),
+            name=graph.name,
             metadata=self._plain(graph.metadata, "metadata"),
             context=given,
             steps=graph.steps,
