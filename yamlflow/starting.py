@@ -23,7 +23,6 @@ from .errors import (
     UnknownName,
     UserError,
     did_you_mean,
-    shortened,
 )
 from .inputs import resolve
 from .loops import key_text
