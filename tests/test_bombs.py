@@ -353,8 +353,9 @@ def test_a_value_of_a_run_that_asks_for_too_much_fails_its_step(step: dict[str, 
 def test_what_would_be_stored_with_a_run_is_bounded() -> None:
     with Runtime(clock=FakeClock()) as runtime:
         named = loaded(document.read(package({"n": {}}, run_name="${{ inputs.n }}")))
-        run = bounded(lambda: runtime.start(named, {"n": LONG}))
-        assert len(run.name) == 501
+        with pytest.raises(UserError, match="the run's name has 1,000,000 characters"):
+            bounded(lambda: runtime.start(named, {"n": LONG}))
+        run = runtime.start(named, {"n": "x"})
         keyed = loaded(document.read(package({"n": {}}, concurrency={"key": "${{ inputs.n }}"})))
         with pytest.raises(InvalidInput, match=r"concurrency\.key: a key has 1 to 500 characters"):
             bounded(lambda: runtime.start(keyed, {"n": LONG}, run_id="r"))

@@ -23,7 +23,6 @@ from .errors import (
     UnknownName,
     UserError,
     did_you_mean,
-    shortened,
 )
 from .inputs import resolve
 from .loops import key_text
@@ -39,8 +38,6 @@ from .values import NotJson, Tagger, plain
 
 #: Finds a package by name or path; ``UnknownName`` when there is none.
 Finder = Callable[[str], Loaded]
-#: Characters of a run's name that are kept.
-NAME = 500
 
 
 #: Bytes of JSON of what is kept with a run and read with every listing of runs.
@@ -164,7 +161,7 @@ class Shelf:
             plan=one.plan,
             run_id=id,
             inputs=graph.inputs,
-            name=None if graph.name is None else shortened(graph.name, NAME),
+            name=graph.name,
             metadata=self._plain(graph.metadata, "metadata"),
             context=given,
             steps=graph.steps,

@@ -64,8 +64,8 @@ class Campaign:
                 self.lines[target.name] = max(self.lines.get(target.name, 0), said["lines"])
                 for finding in said["found"]:
                     self.keep(target.name, finding["site"], finding["story"], finding["case"])
-            elif errors == "silent" and (scratch / "case").exists() and self.is_well(target.name, scratch / "case"):
-                print(f"{target.name}: no word for {SILENT:.0f} s; its case is taken well", flush=True)
+            elif (scratch / "case").exists() and self.is_well(target.name, scratch / "case"):
+                print(f"{target.name}: ended with {status}, {errors[-6:].strip()}; its case is taken well", flush=True)
             elif (scratch / "case").exists():
                 stacks = (scratch / "stacks").read_text()[-4000:] if (scratch / "stacks").exists() else ""
                 case = json.loads((scratch / "case").read_text() or "null")
