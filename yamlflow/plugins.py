@@ -343,7 +343,7 @@ def _home(thing: Any) -> str | None:
 def _filters(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> dict[str, Callable[..., Json]]:
     """Filters by name; one that two claim is nobody's."""
     claims: dict[str, list[Callable[..., Json]]] = {}
-    for name, given in _given(manager, "yamlflow_filters", broken, _sound_filters):
+    for name, given in _given(manager.hook.yamlflow_filters, broken, _sound_filters):
         for word, function in given.items():
             claims.setdefault(word, []).append(function)
             if len(claims[word]) > 1:
@@ -376,17 +376,17 @@ def _serializers(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> t
             known.add(each)
         return found
 
-    return tuple(one for _, found in _given(manager, "yamlflow_serializers", broken, sound) for one in found)
+    return tuple(one for _, found in _given(manager.hook.yamlflow_serializers, broken, sound) for one in found)
 
 
 Sound = TypeVar("Sound")
 
 
 def _given(
-    manager: pluggy.PluginManager, hook: str, broken: list[BrokenPlugin], sound: Callable[[Any], Sound]
+    hook: pluggy.HookCaller, broken: list[BrokenPlugin], sound: Callable[[Any], Sound]
 ) -> Iterator[tuple[str, Sound]]:
     """What each plugin gives by a hook, judged; one whose gift is none is kept as broken."""
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
+    for implementation in hook.get_hookimpls():
         try:
             given = sound(_called(implementation.function))
         except KeyboardInterrupt:

@@ -7,6 +7,7 @@ file of the folder are compared with what was there before.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import io
 import os
@@ -273,16 +274,18 @@ def command_apart(case: Case, place: Path) -> tuple[Seen, float, int | None]:
 
 @contextlib.contextmanager
 def alarm() -> Iterator[None]:
-    """Raise ``Stuck`` in a case that does not end."""
+    """Raise ``Stuck`` in a case that does not end; in one that waits where no signal reaches it, end the process."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Stuck
 
     old = signal.signal(signal.SIGALRM, ring)
     signal.alarm(STUCK)
+    faulthandler.dump_traceback_later(3 * STUCK, exit=True)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.alarm(0)
         signal.signal(signal.SIGALRM, old)
 

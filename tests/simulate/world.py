@@ -412,7 +412,15 @@ class World:
 # -- one store for all plays ---------------------------------------------------------------------------------------
 
 #: What was written: the rules look only at that.
-WATCHED = {"steps": "id", "runs": "key", "events": "run", "signals": "seq", "locks": "name", "queues": "name", "workers": "name"}
+WATCHED = {
+    "steps": "id",
+    "runs": "key",
+    "events": "run",
+    "signals": "seq",
+    "locks": "name",
+    "queues": "name",
+    "workers": "name",
+}
 _STORE: list[SqliteStore] = []
 _TABLES: list[str] = []
 

@@ -125,10 +125,8 @@ def path_of(url: str) -> str:
     except OSError as wrong:
         told = f"the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}"
         raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
-    if os.path.isdir(path):
-        raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise StoreUnavailable(f"{url}: this is a device or a pipe, no regular file; name another with --store")
+        raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
     return path
 
 
