@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError, did_you_mean
+from .errors import PluginError, did_you_mean, shortened
 from .executors import Deferred, Executor, builtin, executor_of, place_of
 from .folders import distrusted, import_plugin, misnamed_in, modules_in
 from .outcome import Json
@@ -28,6 +28,8 @@ from .serializers import Serializer, Serializers
 
 #: The entry points of this group are plugins.
 GROUP = "yamlflow"
+#: Characters of what a broken plugin's exception says.
+LONGEST = 2_000
 MISNAMED = "Python cannot import a module of this name: rename the file: letters, digits and _"
 DECLARED = re.compile(rb"^\s*\[\s*yamlflow\s*\]", re.MULTILINE)
 CLAIM = re.compile(r"""@(?:\w+\.)?executor\(\s*(?:kind\s*=\s*)?["']([^"']+)["']""")
@@ -239,7 +241,11 @@ def _join(manager: pluggy.PluginManager, name: str, source: str, bring: Callable
 
 def _broken(source: str, fault: BaseException) -> BrokenPlugin:
     main = _main(Path(source))
-    message = unknown_hook(str(fault)) if isinstance(fault, pluggy.PluginValidationError) else str(fault)
+    try:
+        message = shortened(str(fault), LONGEST)
+    except Exception as worse:  # an exception of the plugin's own, which cannot even say what it is
+        message = f"its message cannot be read ({type(worse).__name__})"
+    message = unknown_hook(message) if isinstance(fault, pluggy.PluginValidationError) else message
     # One line: more would look like further plugins in a list.
     cause = f"{type(fault).__name__}: {' '.join(message.split()) or 'no message'}"
     return BrokenPlugin(file=source, line=_line(main, fault), cause=cause, kinds=_claims(main))

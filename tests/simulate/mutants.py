@@ -199,7 +199,7 @@ def nobody_is_told_of_a_free_lock(stack: ExitStack) -> None:
 
 
 @mutant
-def no_parent_is_told_of_a_child_s_end(stack: ExitStack) -> None:
+def no_parent_is_told_that_its_child_ended(stack: ExitStack) -> None:
     put(stack, runs, "tell_parent", lambda work, run, root: None)
 
 

@@ -46,7 +46,9 @@ class Play:
 
     def __init__(self, choices: Choices, *, telling: bool = False) -> None:
         self.world = World(choices, telling=telling)
-        self.family = pool()[choices.upto(len(pool()))]
+        families = pool()
+        # Small ones more often: many short histories find more than a few long ones.
+        self.family = families[choices.upto(len(families)) * choices.upto(len(families)) // len(families)]
         self.policies = {
             one.plan.queue_name(queue.name): {
                 "max_in_flight": queue.max_in_flight, "rate": queue.rate, "burst": queue.burst,
@@ -122,6 +124,8 @@ class Play:
         def replace() -> None:
             self.workers.remove(worker)
             if self.world.calm:
+                if not self.workers:
+                    self.hire("last", slot=9)
                 return
             same = choices.upto(2) == 0
             self._born += 1
@@ -144,6 +148,7 @@ class Play:
     def finish(self) -> None:
         """From here on everybody behaves: every run must end."""
         world = self.world
+        self.rules.look_at_store()
         world.tell("", "-- from here on all is calm")
         world.be_calm()
         world.timers.clear()

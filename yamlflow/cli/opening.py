@@ -177,7 +177,8 @@ def found(file: Path, url: str) -> Iterator[Store]:
     from ..store.sqlite import SqliteStore
     from ..store.trouble import trouble_at
 
-    store = None if trouble_at(file) else writable(url)
+    # An empty file has nothing to be read.
+    store = None if trouble_at(file) else writable(url, needed=not file.stat().st_size)
     if store is not None:
         with closing(store):
             yield store
@@ -188,8 +189,8 @@ def found(file: Path, url: str) -> Iterator[Store]:
         yield lent
 
 
-def writable(url: str) -> Store | None:
-    """A store; None where the disk does not take what SQLite writes beside it, also to read."""
+def writable(url: str, *, needed: bool) -> Store | None:
+    """A store; None, unless it is ``needed``, where the disk does not take what SQLite writes beside it, also to read."""
     from ..errors import StoreBusy
     from ..store.sqlite import SqliteStore
 
@@ -198,6 +199,8 @@ def writable(url: str) -> Store | None:
     except StoreBusy:
         raise
     except StoreUnavailable:
+        if needed:
+            raise
         return None
 
 
