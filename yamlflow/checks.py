@@ -20,17 +20,20 @@ SIGNS = "._:@+=,-"
 MOST = 1_000_000_000
 
 
-def check_id(id: object, what: str = "run id") -> None:
+def check_id(id: object, what: str = "run id", *, signs: str = SIGNS) -> None:
     """Refuse an id that is empty or long, or holds what a path, a line or a command cannot. ``UserError``."""
     if not isinstance(id, str):
         raise UserError(f"a {what} is text; this one is {type(id).__name__}")
     if not id or len(id) > LONGEST_ID:
         raise UserError(f"a {what} has 1 to {LONGEST_ID} characters; this one has {len(id)}")
-    if id[0] in ".-" or not all(char.isalnum() or char in SIGNS for char in id):
-        signs = " ".join(SIGNS)
-        raise UserError(
-            f"the {what} {id!r} may hold letters, digits and {signs} and must not begin with a dot or a hyphen"
-        )
+    if id[0] in ".- " or not all(char.isalnum() or char in signs for char in id):
+        may = f"letters, digits{', spaces' if ' ' in signs else ''} and {' '.join(signs.strip())}"
+        raise UserError(f"the {what} {id!r} may hold {may} and must not begin with a dot or a hyphen")
+
+
+def check_worker(name: object) -> None:
+    """Refuse a worker's name that is no id; it may hold spaces, as it stands in no command. ``UserError``."""
+    check_id(name, "worker's name", signs=f"{SIGNS} ")
 
 
 def check_text(text: object, what: str, *, least: int = 0, most: int = LONGEST_TEXT, line: bool = False) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from . import document
 from .addresses import reach
 from .building import Package
-from .checks import check_count, check_id, described
+from .checks import check_count, check_worker, described
 from .client import Client
 from .clock import Clock, WallClock
 from .duration import LONGEST
@@ -268,7 +268,7 @@ def check_settings(name: Any, slots: Any, poll: Any, lease: Any) -> None:
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0.001 <= seconds <= LONGEST / 1000:
             raise UserError(f"{word} must be a number of seconds, from 0.001 to a hundred years; it is {seconds!r}")
     if name != "":
-        check_id(name, "worker's name")
+        check_worker(name)
 
 
 def methods_of(thing: Any) -> list[Executor]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..checks import check_id
+from ..checks import check_worker
 from ..policies import MOST_SLOTS
 from ..rows import EventRow
 from ..views.board import STATUS
@@ -100,7 +100,7 @@ def worker(
     from .scheduled import files_of, scheduled
 
     if name:
-        check_id(name, "worker's name")
+        check_worker(name)
     project = project_of(ctx)
     said = Saying(quiet)
     with looking(ctx, new=True) as archive:
