@@ -30,6 +30,8 @@ from .world import BOOTED, T0
 
 Patch = Callable[[ExitStack], None]
 MUTANTS: dict[str, Patch] = {}
+#: What a mistake comes to that does not fit the engine any more: it says nothing of the rules.
+UNMADE = ("TypeError", "AttributeError", "NameError")
 #: Seconds after which a play is taken for one that does not end.
 PATIENCE = 60
 
@@ -93,8 +95,8 @@ def leases_that_run_out_by_the_wall_clock(stack: ExitStack) -> None:
 def a_lost_lease_spends_an_attempt(stack: ExitStack) -> None:
     real = lifecycle.lost
 
-    def lost(step: StepRow, *, now: int) -> StepRow:
-        after = real(step, now=now)
+    def lost(step: StepRow, **told: Any) -> StepRow:
+        after = real(step, **told)
         return after._replace(attempt=step.attempt) if after.status == "ready" else after
 
     put(stack, lifecycle, "lost", lost)
@@ -365,6 +367,7 @@ def a_signal_of_a_known_key_is_kept_again(stack: ExitStack) -> None:
         found = self._db.execute("select count(*) from signals where key = ?", (row.key,)).fetchone()[0]
         return real(self, row._replace(key=f"{row.key}#{found}" if found and row.key else row.key))
 
+    put(stack, SqliteTransaction, "has_signal", lambda self, run_id, key: False)
     put(stack, SqliteTransaction, "put_signal", put_signal)
 
 
@@ -381,7 +384,9 @@ def notices(name: str, seed: int) -> str | None:
     signal.alarm(PATIENCE)
     try:
         with mutated(name):
-            return play(Choices(seed)).rule
+            found = play(Choices(seed))
+        assert found.rule not in UNMADE, f"{name}: {found.what}"
+        return found.rule
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

@@ -71,7 +71,10 @@ def rejoin(work: Work, run: RunRow, by: str) -> None:
     except (NotAllowed, StartRefused):
         # It ends just now, is removed, or its place is taken: the child goes on by itself.
         return
-    work.put(work.step(step.id)._replace(wait=json.dumps({"rejoin": run.key})))
+    reset = work.find(step.id)
+    # What was undone as one is made anew with all that is in it; the step that comes in its place finds this run by its id.
+    if reset is not None:
+        work.put(reset._replace(wait=json.dumps({"rejoin": run.key})))
 
 
 def mark(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
