@@ -55,7 +55,7 @@ def test_only_regular_files_are_kept(tmp_path: Path) -> None:
     [
         ("touch \"$(printf 'a\\nb')\"", "control character"),
         ("touch \"$(printf 'a\\033[2Jb')\"", "control character"),
-        ("touch \"$(printf 'a\\377b')\"", "bytes that are no text"),
+        ("touch \"$(printf 'a\\377b')\"", "half of a character"),
         (f"mkdir -p {'a' * 200}/{'b' * 90}; touch {'a' * 200}/{'b' * 90}/c", "at most 200 are allowed"),
         ("truncate -s 1M huge", "more than 1,000 bytes"),
         ('cd /; rm -r "$YAMLFLOW_ARTIFACTS"; ln -s /etc "$YAMLFLOW_ARTIFACTS"', "removed or replaced"),
@@ -75,6 +75,9 @@ def test_a_file_that_becomes_a_link_meanwhile_is_never_followed(tmp_path: Path) 
     (tmp_path / "secret").write_text("outside")
     inside = tmp_path / "inside" / "deep"
     inside.mkdir(parents=True)
+    (inside.parent / "through").symlink_to(tmp_path)
+    with pytest.raises(OSError, match=r"directory|symbolic"):
+        open_beneath(inside.parent, "through/secret")
     stop = threading.Event()
 
     def swap() -> None:

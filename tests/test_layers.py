@@ -18,8 +18,8 @@ from .conftest import ROOT
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors clock private",),
     (
-        "addresses outcome facts rows values serializers policies duration checks masking faults patterns judging inputs loops spec "
-        "template plan queueing lifecycle checksums",
+        "addresses outcome facts rows values serializers policies duration checks masking faults patterns judging inputs loops "
+        "spec template plan queueing lifecycle checksums",
     ),
     ("tables",),
     (

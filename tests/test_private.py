@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from yamlflow.private import make_folder, open_file, shared
+from yamlflow.private import make_folder, open_file
 
 PACKAGE = """
 yamlflow: 1
@@ -75,13 +75,3 @@ def test_a_file_is_never_made_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         open_file(tmp_path / "link", os.O_WRONLY)
     assert not (tmp_path / "elsewhere").exists()
-
-
-@pytest.mark.parametrize(
-    ("bits", "words"), [(0o700, None), (0o600, None), (0o640, "read"), (0o755, "read"), (0o722, "write to")]
-)
-def test_what_others_may_do_is_told(tmp_path: Path, bits: int, words: str | None) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    file.chmod(bits)
-    assert shared(file) == words

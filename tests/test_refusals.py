@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .corpus.cases import Case, corpus, read, sources, written
-from .corpus.play import Stage
+from .corpus.cases import Case, Seen, corpus, read, sources, written
+from .corpus.play import Played, Stage
 
 WORLDS, CASES = corpus()
 #: The first command of every file, as a process of its own too: there nothing of the tests' is around it.
@@ -47,11 +47,30 @@ def test_a_file_of_cases_is_written_as_it_was_read() -> None:
         assert written(source, seen) == source.read_text("utf-8")
 
 
-def test_a_case_that_leaves_something_or_takes_long_is_found_out(stage: Stage, tmp_path: Path) -> None:
-    case = Case(name="leaves", source=tmp_path, call="Path('left').write_text('x')\nsum(range(10**8))\n")
+def test_a_case_that_leaves_a_file_or_takes_room_is_found_out(stage: Stage, tmp_path: Path) -> None:
+    case = Case(name="leaves", source=tmp_path, call="Path('left').write_text('x')\nbytearray(300_000_000)\n")
     played = stage.play(case)
     assert played.seen.says == "not refused\n"
-    assert any(fault == "this was left or changed: left" for fault in played.faults())
+    assert played.faults()[0] == "this was left or changed: left"
+    assert played.room is None or "it took" in played.faults()[-1]
+
+
+@pytest.mark.parametrize(
+    ("seen", "seconds", "fault"),
+    [
+        (Seen(exit=2, says="error: no\n"), 3.0, "it took 3.0 seconds"),
+        (Seen(exit=70, says="error: no\n"), 0.0, "a traceback, or a fault of yamlflow itself"),
+        (
+            Seen(exit=None, says="Traceback (most recent call last):\n"),
+            0.0,
+            "a traceback, or a fault of yamlflow itself",
+        ),
+        (Seen(exit=2, says="error: \x1b[2J\n"), 0.0, "a character that is no text: '\\x1b'"),
+        (Seen(exit=2, says="error: " + "x" * 2_000), 0.0, "too much is said: 2007 characters"),
+    ],
+)
+def test_what_no_refusal_may_do_is_found_out(seen: Seen, seconds: float, fault: str) -> None:
+    assert Played(seen=seen, changed=(), seconds=seconds, room=0).faults() == [fault]
 
 
 def test_a_change_of_a_row_is_found_out(stage: Stage, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_of_a_removed_run_no_table_folder_or_projection_holds_a_trace(make: Make
         db.execute("insert into locks values ('l', ?, ?, 0)", (run.key, step))
         db.execute("insert into lock_waits values ('l', 0, ?)", (step,))
         db.execute("insert into edges values (?, ?, 'succeeded')", (step, step))
-        db.execute("insert into cache values ('p', 's', 'k', '1', ?, 1, 's', 0, null)", (run.id,))
+        db.execute("insert into cache values ('p', 's', 'k', '1', ?, 1, 's', 0, null, null)", (run.id,))
         db.execute("insert into schedules values ('p', 0, '* * * * *', 'UTC', 1, 1, ?, null)", (run.id,))
     places = " ".join(traces(tmp_path, run))
     for place in (

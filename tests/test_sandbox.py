@@ -7,6 +7,7 @@ not the machine.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE, DEFAULT_TESTS
 
 from yamlflow.template import FILTERS, Expressions, Limits, TemplateError
+from yamlflow.template.checks import TESTS as TESTS_KNOWN
+from yamlflow.template.fault import shorten
 
 SCOPE: dict[str, Any] = {
     "n": 10**6,
@@ -435,3 +439,165 @@ def test_any_text_gives_a_value_or_a_template_error(text: str) -> None:
 )
 def test_any_document_gives_text_or_a_template_error(parts: list[str]) -> None:
     settle("".join(parts), document=True)
+
+
+# Everything that Jinja knows, and everything that we know, on everything that could lead out of plain data.
+
+#: Words that Python's own objects have, and the ways by which templates have got at them.
+WALKS = [
+    "'__class__'", "'__init__'", "'__globals__'", "'__getattribute__'", "'__class__.__mro__'", "'a.__class__'", "'0.__class__'",
+    "'{0.__class__}'", "'{0[__class__]}'", "'%(__class__)s'", "'format'", "'format_map'", "'mro'", "'func_globals'", "'gi_frame'",
+    "'attr'", "'map', 'attr', '__class__'", "'map', 'map', 'format'", "attribute='__class__'", "attribute='a.__class__'",
+    "attribute='__class__', default=1", "'a', '__class__'", "m", "rows", "s", "'default', m", "0, '__class__'", "",
+]  # fmt: skip
+SUBJECTS = [
+    "'x'",
+    "'{0.__class__}'",
+    "['x', ['y']]",
+    "{'a': 'x'}",
+    "rows",
+    "m",
+    "1",
+    "1.5",
+    "none",
+    "true",
+    "nosuch",
+    "now",
+    "range",
+]
+GLOBALS = sorted({
+    *DEFAULT_NAMESPACE, "self", "loop", "caller", "super", "context", "environment", "config", "request", "g", "session",
+    "varargs", "kwargs", "true.__class__", "namespace", "cycler", "joiner", "dict", "lipsum", "url_for", "__builtins__",
+    "__import__", "open", "print", "eval", "exec", "getattr", "type", "object",
+})  # fmt: skip
+#: What a text shows that tells of an object of Python's.
+OBJECTS = re.compile(r"<class '|<function|<built-in|<bound method|<module|<generator| object at 0x|jinja2|builtins")
+
+
+def escapes(text: str, document: bool = False) -> str:
+    """What came out that is no plain data, or tells of Python; "" when it is a value, or refused."""
+    try:
+        made = FUZZED.document(text) if document else FUZZED.compile("${{ " + text + " }}")
+        value = made.render(SCOPE)
+        told = json.dumps(value, allow_nan=False)
+    except TemplateError as error:
+        told = str(error).replace(shorten(text), "")
+    return told[:300] if OBJECTS.search(told) else ""
+
+
+def test_no_filter_or_test_leads_out_of_plain_data_whatever_it_is_given() -> None:
+    names = sorted({*DEFAULT_FILTERS, *FILTERS})
+    filtered = [f"{on} | {name}({given})" for name in names for on in SUBJECTS for given in WALKS]
+    tests = sorted({*DEFAULT_TESTS, *TESTS_KNOWN})
+    tested = [f"{on} is {name}({given})" for name in tests for on in SUBJECTS for given in WALKS[::4]]
+    chained = [
+        f"{on} | {name}({given}) | map('string') | list"
+        for name in names
+        for on in SUBJECTS[2:5]
+        for given in WALKS[::3]
+    ]
+    assert [found for text in (*filtered, *tested, *chained) if (found := escapes(text))] == []
+
+
+def test_what_jinja_has_and_we_have_not_is_refused_by_its_name() -> None:
+    for name in sorted(set(DEFAULT_FILTERS) - set(FILTERS)):
+        with pytest.raises(TemplateError, match=f'there is no filter "{name}"'):
+            FUZZED.compile("${{ 'x' | " + name + " }}")
+    for name in sorted(set(DEFAULT_TESTS) - set(TESTS_KNOWN)):
+        if name.isidentifier():
+            with pytest.raises(TemplateError, match=f'there is no test "{name}"'):
+                FUZZED.compile("${{ 'x' is " + name + " }}")
+
+
+@pytest.mark.parametrize("name", GLOBALS)
+def test_no_global_of_jinja_or_python_is_there(name: str) -> None:
+    for text in (
+        "{}",
+        "{}.__init__.__globals__",
+        "{}()",
+        "{}('x')",
+        "{}.__class__",
+        "{}['__class__']",
+        "{} | string",
+        "[{}] | first",
+    ):
+        if name == "range" and text in ("{}('x')",):
+            continue
+        with pytest.raises(TemplateError):
+            FUZZED.compile("${{ " + text.format(name) + " }}").render(SCOPE)
+
+
+#: Ways out that documents have opened elsewhere, CVE-2024-56326, CVE-2025-27516 and CVE-2019-10906 among them.
+DOCUMENT_WALKS = [
+    "{% set f = '{0.__class__}'.format %}{{ f(1) }}",
+    "{% set f = '{0.__class__}' | attr('format') %}{{ f(1) }}",
+    "{% set f = 'x'.format_map %}{{ f({}) }}",
+    "{{ '{0.__class__}' | attr('format')(1) }}",
+    "{{ ['{0.__class__}'] | map('format', 1) | list }}",
+    "{{ ['{0.__class__}'] | map('attr', 'format') | list }}",
+    "{{ '{a.__class__}' | format_map({'a': 1}) }}",
+    "{% macro m() %}{% endmacro %}{{ m.__class__ }}",
+    "{% macro m() %}{% endmacro %}{{ m.__globals__ }}",
+    "{% macro m() %}{% endmacro %}{{ m | string }}",
+    "{% macro m() %}{% endmacro %}{{ [m] }}",
+    "{% macro m() %}{% endmacro %}{{ m._func }}",
+    "{% macro m() %}{{ varargs.__class__ }}{% endmacro %}{{ m(1) }}",
+    "{% macro m() %}{{ kwargs.__class__ }}{% endmacro %}{{ m(a=1) }}",
+    "{% macro m() %}{{ caller.__class__ }}{% endmacro %}{% call m() %}{% endcall %}",
+    "{% for x in rows %}{{ loop.__class__ }}{% endfor %}",
+    "{% for x in rows %}{{ loop._iterator }}{% endfor %}",
+    "{% for x in rows %}{{ loop.cycle.__func__ }}{% endfor %}",
+    "{% for x in rows %}{{ [loop] | list }}{% endfor %}",
+    "{% for x in rows recursive %}{{ loop.__call__ }}{% endfor %}",
+    "{{ self.__init__ }}", "{{ self._TemplateReference__context }}", "{{ self.x() }}",
+    "{% set n = namespace() %}{{ n.__class__ }}", "{% set n = namespace() %}{{ n.__init__.__globals__ }}",
+    "{% set n = namespace(a=1) %}{% set n.__class__ = 1 %}{{ n }}",
+    "{{ cycler.__init__.__globals__ }}", "{{ joiner.__init__ }}", "{{ namespace.__init__ }}",
+    "{% set c = cycler('a') %}{{ c.__class__ }}", "{% set c = cycler('a') %}{{ c.next.__globals__ }}",
+    "{% set j = joiner() %}{{ j.__call__ }}", "{{ lipsum.__globals__ }}", "{{ lipsum() }}", "{{ dict(a=1) }}",
+    "{% include '/etc/passwd' %}", "{% import 'os' as os %}", "{% from 'os' import path %}", "{% extends 'x' %}",
+    "{% block b %}{{ super() }}{% endblock %}", "{% do x.append(1) %}", "{% debug %}", "{% trans %}x{% endtrans %}",
+    "{% autoescape false %}{{ 1 }}{% endautoescape %}", "{{ ''.__class__ }}", "{{ now.__globals__ }}", "{{ x.__class__ }}",
+    "{% set range = 1 %}{{ range.__class__ }}", "{% filter attr('__class__') %}x{% endfilter %}",
+    "{% with a = '' %}{{ a.__class__ }}{% endwith %}",
+    "{{ ()|attr('__class__') }}", "{{ {}.__class__.__base__.__subclasses__() }}",
+    "{% if 1 | attr('__class__') %}x{% endif %}", "{{ 'a' if ''.__class__ else 'b' }}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DOCUMENT_WALKS)
+def test_no_document_leads_out_of_plain_data(text: str) -> None:
+    with pytest.raises(TemplateError):
+        FUZZED.document(text).render(SCOPE)
+
+
+HOSTILE_ARGUMENTS = [
+    "",
+    "(n)",
+    "(-1)",
+    "(big)",
+    "('a')",
+    "(rows)",
+    "(2, big)",
+    "('', big)",
+    "('map', 'map')",
+    "(attribute='a')",
+]
+
+
+def test_no_filter_or_test_is_slow_or_large_on_any_argument() -> None:
+    texts = [
+        f"{on} | {name}{given}"
+        for name in sorted(FILTERS)
+        for on in (
+            "big",
+            "(big * 9)",
+            "rows",
+            "(rows | map(attribute='a') | list)",
+            "(range(n) | list)",
+            "([big] * 2000)",
+        )
+        for given in HOSTILE_ARGUMENTS[:: 1 if on == "big" else 5]
+    ]
+    texts += [f"big is {name}{given}" for name in sorted(TESTS_KNOWN) for given in HOSTILE_ARGUMENTS[1::3]]
+    assert {outcome for _, outcome in explode("value", texts)} <= {"compiled", "rendered", "no error"}

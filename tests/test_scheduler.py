@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from yamlflow.clock import SystemClock
 from yamlflow.crew import Loop
 from yamlflow.engine import commands
 from yamlflow.engine.leasing import Wanted, lease
-from yamlflow.errors import StoreGone
+from yamlflow.errors import NotAllowed, StoreGone
 from yamlflow.outcome import Succeeded
 from yamlflow.packages import loaded
 from yamlflow.rows import WorkerRow
 from yamlflow.runtime import Runtime
-from yamlflow.scheduler import Here, LifeSign, is_dead, tick
+from yamlflow.scheduler import Here, LifeSign, is_at, is_dead, is_locked, lock_is_free, take_away, tick
 from yamlflow.store.sqlite import SqliteStore
 from yamlflow.testing import FakeClock
 
@@ -129,3 +130,45 @@ def test_a_store_whose_file_is_gone_is_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(StoreGone):
         store.still_there()
     store.close()
+
+
+def test_a_worker_that_died_without_anything_in_hand_is_buried_and_its_file_is_gone(tmp_path: Path) -> None:
+    left = tmp_path / "idle.lock"
+    left.touch()
+    with Runtime(clock=FakeClock()) as runtime, runtime.transaction() as work:
+        work.tx.put_worker(WorkerRow("idle", HERE.host, 1, HERE.boot, str(left), 0, 0, "running"))
+        tick(work, steady=0, here=HERE)
+        assert [row.status for row in runtime.store.workers()] == ["lost"]
+    assert not left.exists()
+
+
+def test_a_worker_of_a_name_that_lives_is_refused_and_one_that_died_is_followed(tmp_path: Path) -> None:
+    first = LifeSign(tmp_path, "one")
+    with pytest.raises(NotAllowed, match='a worker named "one" is at work already'):
+        LifeSign(tmp_path, "one")
+    # As a kill leaves it: the lock is gone with the process, the file is not.
+    os.close(first._handle)
+    second = LifeSign(tmp_path, "one")
+    assert not lock_is_free(second.path)
+    second.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_dead_worker_is_not_taken_from_one_of_the_same_name_that_begins_to_live(tmp_path: Path) -> None:
+    alive = LifeSign(tmp_path, "one")
+    take_away(alive.path)
+    assert alive.path.exists()
+    # One that began while its predecessor's file was taken away holds no file that is gone.
+    handle = os.open(tmp_path / "two.lock", os.O_RDWR | os.O_CREAT)
+    take_away(tmp_path / "two.lock")
+    assert is_locked(handle)
+    assert not is_at(handle, tmp_path / "two.lock")
+    os.close(handle)
+    alive.end()
+
+
+def test_files_of_workers_that_were_killed_before_they_said_who_they_are_go_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "nobody.lock").touch()
+    sign = LifeSign(tmp_path, "one")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.lock"]
+    sign.end()

@@ -182,7 +182,7 @@ WAYS: dict[str, Any] = {
 }  # fmt: skip
 
 #: So much that the end of the output that is kept begins within what was written before.
-FILL = 'head -c 65530 /dev/zero | tr "\\0" x'
+FILL = 'head -c 65520 /dev/zero | tr "\\0" x'
 #: Ways of commands; ``$S`` holds the secret.
 COMMANDS = {
     "echo": 'printf "%s\\n" "$S"; printf "%s" "$S" >&2',
@@ -308,7 +308,8 @@ def settled(runtime: Runtime) -> bool:
 def forms() -> list[bytes]:
     """All forms, and the pieces that a cut could leave."""
     every = [form for secret in SECRETS.values() for form in encoded(secret)]
-    pieces = [os.fsencode(TOKEN)[:12], os.fsencode(TOKEN)[-12:], b"MIIBVgIBADANBg", b"qqqqwwwweeee", b"secr\xc3\xa9t"]
+    ends = [os.fsencode(TOKEN)[:12], os.fsencode(TOKEN)[-12:]]
+    pieces = [*ends, b" & 'more'", b"secr\xc3\xa9t", b"MIIBVgIBADANBg", b"qqqqwwwweeee"]
     return [*every, *pieces]
 
 

@@ -33,6 +33,9 @@ REASONS = {
     "cli/db.py:one": "its callers' constants",
     "cli/records.py:list_collections": "the name of a table that is there, quoted",
     "cli/records.py:select": "such a name, and the condition that whoever calls the command writes as SQL (--where)",
+    "copies.py:refuse_full_disk": "pragmas, which take no bound value, by this module's names",
+    "doctor/file.py:one": "its callers' constants",
+    "store/rules.py:broken": "the rules of this module, which hold no value of a run",
     "executors/sql.py:execute_all": "the author's statements, in which no expression may stand; values are bound",
     "projections.py:run_script": "the author's migrations",
     "results.py:records": "the name of a table that is there, quoted",
@@ -45,7 +48,7 @@ REASONS = {
     "store/sqlite.py:below": "a clause of its callers', with question marks",
     "store/sqlite_cache.py:forget_kept": "clauses from `chosen`, each with a question mark",
     "store/sqlite_cache.py:all_kept": "the same",
-    "store/sqlite_calendar.py:remove_run": "the module's constants",
+    "store/damage.py:damage_in": "names of tables and conditions of the module's own",
     "store/sqlite_calendar.py:calls_by_queue": "the module's constants",
     "tables.py:exec": "what a plugin or program writes; values are bound",
     "tables.py:query": "the same",
@@ -117,6 +120,8 @@ class Statements(ast.NodeVisitor):
         for node in ast.walk(self._functions[-1]) if self._functions else ():
             match node:
                 case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
+                    yield value
+                case ast.For(target=ast.Name(id=found), iter=(ast.Name() | ast.Tuple()) as value) if found == name:
                     yield value
                 case ast.AugAssign(target=ast.Name(id=found), value=value) if found == name:
                     yield value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -573,3 +575,55 @@ def test_a_lent_connection_is_left_open() -> None:
         one.turns(lambda: one.status() == "succeeded")
     assert connection.execute("select count(*) from runs").fetchone() == (1,)
     connection.close()
+
+
+def test_what_a_dead_worker_of_the_same_name_held_is_lost_so_that_a_fatal_step_ends(tmp_path: Path) -> None:
+    with desk(f"sqlite:///{tmp_path}/y.db") as one:
+        one.start("steps: {a: {kind: hold}}")
+        for losses in (1, 2, 3):
+            one.running("a")
+            # As a kill leaves it: the lock is gone, the lease is not.
+            os.close(one.worker._sign._handle) if one.worker._sign else None
+            again = Worker(one.runtime.bench, one.worker.settings)
+            again.open()
+            assert one.row("a").lost == losses
+            one.runtime._worker = again
+        assert json.loads(one.row("a").error)["code"] == "worker_lost"
+
+
+def test_a_worker_that_was_held_up_lets_others_renew_before_it_judges_them() -> None:
+    with desk() as one:
+        one.start("steps: {a: {kind: hold}}")
+        one.running("a")
+        lease = one.worker.settings.lease
+        other = Worker(one.runtime.bench, replace(one.worker.settings, name="other"))
+        other.turn()
+        # The store was locked, or the machine slept: neither could do anything.
+        one.clock.advance(lease + 1000)
+        other.turn()
+        assert one.status("a") == "running"
+        assert one.row("a").leased_until < one.clock.steady()
+        one.worker.turn()
+        one.clock.advance(lease // 3)
+        other.turn()
+        assert (one.row("a").epoch, one.row("a").lost) == (1, 0)
+        # What nobody renews is void in the end.
+        for _ in range(4):
+            one.clock.advance(lease // 3)
+            other.turn()
+        assert one.row("a").lost == 1
+
+
+def test_a_lease_lasts_from_when_it_is_given_however_long_the_store_let_the_worker_wait() -> None:
+    store, clock = Shaky(), FakeClock()
+    with desk(store, clock=clock) as one:
+        one.start("steps: {a: {kind: hold}}")
+        begin = store.transaction
+
+        def wait_for_it() -> Any:
+            clock.advance(25_000)
+            return begin()
+
+        store.transaction = wait_for_it  # type: ignore[method-assign]
+        one.running("a")
+        assert one.row("a").leased_until == clock.steady() + one.worker.settings.lease

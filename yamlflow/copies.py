@@ -279,6 +279,7 @@ def vacuum(store: Path, *, watch: Callable[[], object] = lambda: None) -> Vacuum
         return int(stopped)
 
     with explained(str(store)), closing(sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)) as connection:
+        refuse_foreign(connection, str(store))
         refuse_full_disk(connection, store)
         connection.set_progress_handler(look, 100_000)
         try:

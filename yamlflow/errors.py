@@ -50,8 +50,9 @@ def dotted(pointer: Pointer) -> str:
     return text
 
 
-def shown(text: str) -> str:
-    """A text as it can stand within a line: what a terminal would act on, line ends too, is written out."""
+def shown(text: str, most: int = PLACE) -> str:
+    """A text as it can stand within a line: not too long, and what a terminal would act on, line ends too, written out."""
+    text = shortened(text, most)
     return text if text.isprintable() else "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

@@ -109,10 +109,6 @@ def named(name: Any, what: str, limit: int = 200) -> str:
         raise Permanent("bad_result", f"the name of {what} holds half of a character: {name!r}")
     if CONTROL & set(name):
         raise Permanent("bad_result", f"the name of {what} holds a control character: {name!r}")
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise Permanent("bad_result", f"the name of {what} holds bytes that are no text: {name!r}") from None
     return name
 
 

@@ -10,8 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .errors import LONGEST, shortened
+
 #: Any JSON value.
 Json = Any
+
+
+#: Characters of an error's code: a word, whatever a package made of it.
+CODE = 200
 
 
 def sayable(text: str) -> str:
@@ -43,8 +49,8 @@ class Error:
     def to_json(self) -> dict[str, Json]:
         """The shape that is stored and that expressions read."""
         return {
-            "code": sayable(self.code),
-            "message": sayable(self.message),
+            "code": sayable(shortened(self.code, CODE)),
+            "message": sayable(shortened(self.message, LONGEST)),
             "type": self.type,
             "step": self.step,
             "attempt": self.attempt,

@@ -75,8 +75,12 @@ def made(read: document.Document) -> Loaded:
     return Loaded(document=read, package=package, plan=Plan(package, waiting_kinds=WAITING_KINDS))
 
 
+#: Packages that a process keeps at hand; of a store with more it reads those that it needs again.
+MOST = 1000
+
+
 class Plans:
-    """The plans of a store's packages by digest, kept for the life of a process."""
+    """The plans of a store's packages by digest, the newest ``MOST`` of them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -85,7 +89,9 @@ class Plans:
 
     def add(self, package: Loaded) -> None:
         """Remember a plan that is at hand already."""
-        self._plans.setdefault(package.document.digest, package.plan)
+        with self._lock:
+            self._plans.setdefault(package.document.digest, package.plan)
+            drop_oldest(self._plans)
 
     def __call__(self, digest: str) -> Plan:
         """The plan of a stored package. ``UnknownName`` when the store has no such text."""
@@ -94,6 +100,7 @@ class Plans:
             with self._lock:
                 plan = self._plans.get(digest) or self._read(digest)
                 self._plans[digest] = plan
+                drop_oldest(self._plans)
         return plan
 
     def _read(self, digest: str) -> Plan:
@@ -101,6 +108,12 @@ class Plans:
         if row is None:
             raise UnknownName(f"the store has no package text {digest}")
         return Plan(package_from(read_back(row).data))
+
+
+def drop_oldest(known: dict[str, Any]) -> None:
+    """Forget what was remembered first, down to ``MOST``."""
+    while len(known) > MOST:
+        del known[next(iter(known))]
 
 
 def read_back(row: PackageRow) -> document.Document:

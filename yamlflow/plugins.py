@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from . import hookspecs
-from .errors import PluginError, did_you_mean
+from .errors import PluginError, did_you_mean, shortened
 from .executors import Deferred, Executor, builtin, executor_of, place_of
 from .folders import distrusted, import_plugin, misnamed_in, modules_in
 from .outcome import Json
@@ -28,6 +28,8 @@ from .serializers import Serializer, Serializers
 
 #: The entry points of this group are plugins.
 GROUP = "yamlflow"
+#: Characters of what a broken plugin's exception says.
+LONGEST = 2_000
 MISNAMED = "Python cannot import a module of this name: rename the file: letters, digits and _"
 DECLARED = re.compile(rb"^\s*\[\s*yamlflow\s*\]", re.MULTILINE)
 CLAIM = re.compile(r"""@(?:\w+\.)?executor\(\s*(?:kind\s*=\s*)?["']([^"']+)["']""")
@@ -239,7 +241,11 @@ def _join(manager: pluggy.PluginManager, name: str, source: str, bring: Callable
 
 def _broken(source: str, fault: BaseException) -> BrokenPlugin:
     main = _main(Path(source))
-    message = unknown_hook(str(fault)) if isinstance(fault, pluggy.PluginValidationError) else str(fault)
+    try:
+        message = shortened(str(fault), LONGEST)
+    except Exception as worse:  # an exception of the plugin's own, which cannot even say what it is
+        message = f"its message cannot be read ({type(worse).__name__})"
+    message = unknown_hook(message) if isinstance(fault, pluggy.PluginValidationError) else message
     # One line: more would look like further plugins in a list.
     cause = f"{type(fault).__name__}: {' '.join(message.split()) or 'no message'}"
     return BrokenPlugin(file=source, line=_line(main, fault), cause=cause, kinds=_claims(main))
@@ -343,7 +349,7 @@ def _home(thing: Any) -> str | None:
 def _filters(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> dict[str, Callable[..., Json]]:
     """Filters by name; one that two claim is nobody's."""
     claims: dict[str, list[Callable[..., Json]]] = {}
-    for name, given in _given(manager, "yamlflow_filters", broken, _sound_filters):
+    for name, given in _given(manager.hook.yamlflow_filters, broken, _sound_filters):
         for word, function in given.items():
             claims.setdefault(word, []).append(function)
             if len(claims[word]) > 1:
@@ -376,17 +382,17 @@ def _serializers(manager: pluggy.PluginManager, broken: list[BrokenPlugin]) -> t
             known.add(each)
         return found
 
-    return tuple(one for _, found in _given(manager, "yamlflow_serializers", broken, sound) for one in found)
+    return tuple(one for _, found in _given(manager.hook.yamlflow_serializers, broken, sound) for one in found)
 
 
 Sound = TypeVar("Sound")
 
 
 def _given(
-    manager: pluggy.PluginManager, hook: str, broken: list[BrokenPlugin], sound: Callable[[Any], Sound]
+    hook: pluggy.HookCaller, broken: list[BrokenPlugin], sound: Callable[[Any], Sound]
 ) -> Iterator[tuple[str, Sound]]:
     """What each plugin gives by a hook, judged; one whose gift is none is kept as broken."""
-    for implementation in getattr(manager.hook, hook).get_hookimpls():
+    for implementation in hook.get_hookimpls():
         try:
             given = sound(_called(implementation.function))
         except KeyboardInterrupt:

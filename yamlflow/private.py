@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from pathlib import Path
 
 #: Permissions of what is made here.
 FOLDER, FILE = 0o700, 0o600
-#: What others than the owner may do with a file, and the words for it.
-OTHERS = ((stat.S_IWGRP | stat.S_IWOTH, "write to"), (stat.S_IRGRP | stat.S_IROTH, "read"))
 
 
 def make_folder(path: Path) -> None:
@@ -43,9 +40,3 @@ def make_database(path: str | os.PathLike[str]) -> None:
     # What hinders it SQLite says in its own words.
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE))
-
-
-def shared(path: Path) -> str | None:
-    """What others than the owner may do with a file or folder: "read" or "write to"; None when nothing."""
-    mode = path.stat().st_mode
-    return next((word for bits, word in OTHERS if mode & bits), None)

@@ -5,7 +5,6 @@ Every run comes through here: a caller's, a schedule's, a child's, a successor's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, get_args
@@ -15,10 +14,20 @@ from .checks import check_id, check_text
 from .clock import Clock
 from .engine.soundness import built_problems, unsound
 from .engine.starts import IfExists, Start
-from .errors import InvalidInput, InvalidPackage, NotAllowed, Problem, UnknownName, UserError, did_you_mean
+from .errors import (
+    InvalidInput,
+    InvalidPackage,
+    NotAllowed,
+    Permanent,
+    Problem,
+    UnknownName,
+    UserError,
+    did_you_mean,
+)
 from .inputs import resolve
+from .loops import key_text
 from .outcome import Json
-from .packages import Graph, Loaded, folder_of, loaded, made, read_back
+from .packages import Graph, Loaded, drop_oldest, folder_of, loaded, made, read_back
 from .ports import Limits
 from .rows import PackageRow, RunRow
 from .scope import Draws
@@ -48,9 +57,11 @@ class Shelf:
         self._expressions = expressions
         self._find = find
         self._named: dict[str, Loaded] = {}
+        #: Those of the store that were read, and those that a program builds and has started.
         self._texts: dict[str, Loaded] = {}
+        self._built: dict[str, Loaded] = {}
         #: Digests of packages that were found sound.
-        self._sound: set[str] = set()
+        self._sound: dict[str, bool] = {}
 
     def register(self, one: Loaded) -> None:
         """Make a package known by its name. ``UserError`` when the name is taken."""
@@ -60,7 +71,7 @@ class Shelf:
             )
         self._named[one.package.name] = one
         if one.entrypoint is not None:
-            self._texts[one.document.digest] = one
+            self._built[one.document.digest] = one
 
     def registered(self) -> list[Loaded]:
         """What was registered, in that order."""
@@ -83,12 +94,13 @@ class Shelf:
 
     def text(self, digest: str) -> Loaded:
         """The package text that a run goes on with. ``UnknownName`` when the store has no such text."""
-        known = self._texts.get(digest)
+        known = self._built.get(digest) or self._texts.get(digest)
         if known is None:
             row = self._store.package(digest)
             if row is None:
                 raise UnknownName(f"the store has no package text {digest}")
             known = self._texts[digest] = stored(row)
+            drop_oldest(self._texts)
         if known.built and known.entrypoint is None:
             # Its steps come from code, and of code there is only what is registered now.
             return self._named.get(known.package.name, known)
@@ -200,7 +212,7 @@ class Shelf:
                 f'the package "{one.package.name}" is built in Python, and this process has not registered it: '
                 "start it where rt.register(package) was called, or register it here"
             )
-        self._texts[one.document.digest] = one
+        self._built[one.document.digest] = one
         graph = one.entrypoint(
             inputs, id=id, name=name, metadata=metadata, context=context, serializers=self.serializers
         )
@@ -220,7 +232,8 @@ class Shelf:
         if problems := unsound(one.package):
             placed = map(one.document.locate, problems)
             raise InvalidPackage(sorted(placed, key=lambda problem: (problem.line, problem.column)))
-        self._sound.add(one.document.digest)
+        self._sound[one.document.digest] = True
+        drop_oldest(self._sound)
 
 
 def scope_of(
@@ -241,7 +254,10 @@ def slot_of(one: Loaded, scope: Mapping[str, Json], expressions: Expressions) ->
     if declared is None:
         return None
     key = expressions.compile(declared["key"]).render(dict(scope))
-    return f"{one.package.name}/{key if isinstance(key, str) else json.dumps(key)}"
+    try:
+        return f"{one.package.name}/{key_text(key)}"
+    except Permanent as wrong:
+        raise InvalidInput([Problem(message=wrong.message, pointer=("concurrency", "key"))]) from None
 
 
 def stored(row: PackageRow) -> Loaded:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Signals that ask for an end.
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What the first process hands them on as: a worker that was also told itself, with its group, was asked once, however late
+#: the other word comes.
+HANDED_ON = int(getattr(signal, "SIGRTMIN", 34)) + 7
 #: Seconds before a worker is started again: none at first, so that a run with one fatal step goes on at once.
 PAUSES = (0, 0.2, 0.5, 1, 2, 5)
 #: Seconds between the words with which a worker says that its threads get their turn.
@@ -34,7 +37,7 @@ LAST = 2.0
 TOGETHER = 0.2
 #: Seconds between looks whether what a dead worker has started is gone, and how many: the guard ends it, and takes as long
 #: as its grace for what does not want to end.
-LOOK_AGAIN, CLEARING = 0.05, 140
+LOOK_AGAIN, CLEARING = 0.05, 300
 #: Workers in a row that may die before they have taken up a step.
 FRUITLESS = 3
 
@@ -189,12 +192,7 @@ class Watch:
             leave(128 + os.WTERMSIG(state) if os.WIFSIGNALED(state) else os.WEXITSTATUS(state) or 70)
         say(f"the worker (process {child}) {how}; what it had in hand is offered again to a new one")
         self._pause(PAUSES[min(self.lives, len(PAUSES)) - 1])
-        for _ in range(CLEARING):
-            if self._asked is not None:
-                leave(128 + self._asked)
-            if not any(any(guard.marked(mark)) for mark in marks):
-                break
-            self._pause(LOOK_AGAIN)
+        self._clear(marks)
 
     def _wait(self, child: int, heard: int, words: list[str]) -> tuple[int, bool]:
         """Until the worker has ended, handing on what this process is told; its wait status, and whether it was stuck."""
@@ -203,10 +201,11 @@ class Watch:
             told = signal.sigtimedwait({*self._heeded, signal.SIGCHLD}, LAST if asked > 1 else LOOK)
             if told is not None and told.si_signo in self._heeded:
                 self._asked, now = told.si_signo, os.times().elapsed
-                asked, asked_at = (asked + 1, now) if now - asked_at >= TOGETHER else (asked, asked_at)
-                # What a terminal sends reaches the worker too; what somebody sends to this process does not.
-                if told.si_pid:
-                    end(child, told.si_signo)
+                if now - asked_at >= TOGETHER:
+                    asked, asked_at = asked + 1, now
+                    # What a terminal sends reaches the worker too; what somebody sends to this process does not.
+                    if told.si_pid:
+                        end(child, HANDED_ON)
             pid, state = os.waitpid(child, os.WNOHANG)
             if pid:
                 return state, stuck
@@ -220,6 +219,19 @@ class Watch:
             elif silent >= SILENT:
                 stuck = True
                 end(child, signal.SIGKILL)
+
+    def _clear(self, marks: list[str]) -> None:
+        """Wait until the guard has ended what a dead worker left; should that be dead too, end it here."""
+        for look in range(CLEARING + 1):
+            if self._asked is not None:
+                leave(128 + self._asked)
+            left = [pid for mark in marks for pid in guard.marked(mark)]
+            if not left:
+                return
+            if look == CLEARING:
+                for pid in left:
+                    end(pid, signal.SIGKILL)
+            self._pause(LOOK_AGAIN)
 
     def _pause(self, seconds: float) -> None:
         """Let time pass, or until somebody asks for an end."""

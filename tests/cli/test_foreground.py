@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from yamlflow.cli.foreground import Signals
+from yamlflow.supervised import HANDED_ON
 from yamlflow.testing import FakeClock
 
 
@@ -30,6 +31,15 @@ def test_signals_that_come_together_are_one_and_a_later_one_ends_at_once(monkeyp
         clock.advance(1)
         with pytest.raises(Left, match="130"):
             signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_signal_that_is_handed_on_is_the_one_that_was_heard() -> None:
+    with Signals(lambda: None, status=130) as signals:
+        clock = signals._clock = FakeClock()
+        signal.raise_signal(signal.SIGTERM)
+        clock.advance(5_000)
+        signal.raise_signal(HANDED_ON)
+        assert signals.asked == 1
 
 
 def test_what_is_ignored_under_nohup_stays_so() -> None:

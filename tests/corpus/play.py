@@ -7,6 +7,7 @@ file of the folder are compared with what was there before.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import io
 import os
@@ -34,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 #: Seconds of this process, and bytes, within which anything is refused.
 PATIENCE, ROOM = 2.0, 200 * 1024 * 1024
 #: Seconds after which a case is taken for stuck.
-STUCK = 10
+STUCK = 60
 #: What a terminal, a log or a line would take for more than text.
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: Characters of one line, and of all, that are still read.
@@ -122,7 +123,7 @@ class Stage:
                 status, says, prints = commanded(shlex.split(words))
                 assert status == int(wanted or 0), f"{world.name}: {words}: {says}{prints}"
             if world.python:
-                exec(world.python, {"Path": Path, "os": os, "sqlite3": sqlite3})
+                exec(world.python, {"Path": Path, "os": os, "sqlite3": sqlite3, "yamlflow": yamlflow})
         return place
 
 
@@ -273,16 +274,18 @@ def command_apart(case: Case, place: Path) -> tuple[Seen, float, int | None]:
 
 @contextlib.contextmanager
 def alarm() -> Iterator[None]:
-    """Raise ``Stuck`` in a case that does not end."""
+    """Raise ``Stuck`` in a case that does not end; in one that waits where no signal reaches it, end the process."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Stuck
 
     old = signal.signal(signal.SIGALRM, ring)
     signal.alarm(STUCK)
+    faulthandler.dump_traceback_later(2 * STUCK, exit=True)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.alarm(0)
         signal.signal(signal.SIGALRM, old)
 
@@ -290,9 +293,7 @@ def alarm() -> Iterator[None]:
 def said(text: str, place: Path) -> str:
     """A text as it stands in a file: without the folder's name, which differs every time."""
     text = text.replace(f"{place}", "FOLDER").replace(f"{ROOT}", "YAMLFLOW")
-    text = re.sub(
-        r"\b\d\d:\d\d:\d\d\b", "TIME", re.sub(r"\b\d+(\.\d+)?m?s\b(?= *$)", "SOME TIME", text, flags=re.MULTILINE)
-    )
+    text = re.sub(r"\b(\d+m)?\d+(\.\d+)?m?s\b(?= *$)", "SOME TIME", text, flags=re.MULTILINE)
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 

@@ -33,7 +33,7 @@ from yamlflow.errors import StoreError
 from yamlflow.outcome import Json
 
 from .disk import ALWAYS, Calls, Disk, Fault, with_disk
-from .small_run import Play, lost, unsound
+from .small_run import Play, kept, lost, unsound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,8 @@ def child(home: Path, writer: int, trouble: Trouble | None, at: int, *, seed: in
         try:
             for number in range(runs):
                 play.act(f"r{number}")
+            if len(kept) != len(set(kept)):
+                say("fault", "a step was called again though its process lived through the trouble")
             if trouble is None:
                 say("outcome", play.outcome())
         finally:
@@ -212,6 +214,7 @@ def sweep(folder: Path, *, every: int = 1, only: str = "") -> Report:
             if not struck:
                 break
             at += every
+        print(f"{trouble.name}: {report.faults[trouble.name]} calls", file=sys.stderr, flush=True)
     return report
 
 

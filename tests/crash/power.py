@@ -21,6 +21,7 @@ import sqlite3
 import struct
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,12 +68,18 @@ def record(folder: Path, *, synchronous: str) -> list[Change]:
             disk = Disk()
             disk.arm(home / "y.db", Calls(0))
             disk.record(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600))
-            play = Play(home, disk.mark, synchronous=synchronous)
-            play.runtime.store._db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT}")  # type: ignore[attr-defined]
+            play = Play(home, disk.mark)
+            connection = play.runtime.store._db  # type: ignore[attr-defined]
+            connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT}")
+            if synchronous != "full":
+                # Nobody may choose "off".
+                connection.execute(f"pragma synchronous = {synchronous}")
             for number in range(RUNS):
                 play.act(f"r{number}")
             play.close()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     _, status = os.waitpid(pid, 0)

@@ -16,6 +16,7 @@ import jsonschema  # noqa: F401  (so that no forked process has to import what a
 import sqlite_utils  # noqa: F401
 
 from yamlflow import document
+from yamlflow.checkup import faults_in
 from yamlflow.context import StepContext
 from yamlflow.errors import NotAllowed
 from yamlflow.executors import executor
@@ -25,6 +26,7 @@ from yamlflow.plugins import load
 from yamlflow.rows import EventRow
 from yamlflow.runtime import Runtime
 from yamlflow.store.base import RunFilter
+from yamlflow.store.connection import connect_to_read
 from yamlflow.testing import FakeClock
 
 MAIN = """
@@ -51,9 +53,14 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 MOST = 20_000
 
 
+#: The runs in which this process has called ``small/keep``.
+kept: list[str] = []
+
+
 @executor("small/keep", mode="inline")
 def keep(step: StepContext, text: str) -> str:
     """Keeps a file."""
+    kept.append(step.run.id)
     return step.artifact("kept.txt", text.encode()).sha256
 
 
@@ -78,14 +85,14 @@ class Play:
     committed.
     """
 
-    def __init__(self, home: Path, heard: Callable[[str], None], *, life: int = 1, synchronous: str = "full") -> None:
+    def __init__(self, home: Path, heard: Callable[[str], None], *, life: int = 1) -> None:
         self.heard = heard
         self.clock = Passing()
         # Whatever an earlier process held has run out by now.
         self.clock.advance(600_000 * life)
         self.runtime = Runtime(
             f"sqlite:///{home}/y.db", clock=self.clock, plugins=load(entry_points=False), max_workers=8,
-            on_event=self._hear, synchronous=synchronous, worker_id=f"w{life}", poll_interval=0.001,
+            on_event=self._hear, worker_id=f"w{life}", poll_interval=0.001,
         )  # fmt: skip
         for kind in (keep, total):
             self.runtime.register(kind)
@@ -156,12 +163,10 @@ ONCE = ("step.succeeded", "run.succeeded", "run.started", "handler.fired", "step
 
 def unsound(store: Path) -> list[str]:
     """What is wrong with a store, as ``yamlflow db check`` finds it, and what its log says twice."""
-    from yamlflow.cli.db import connected, faults_in
-
-    with connected(store, f"sqlite:///{store}") as connection:
+    with closing(connect_to_read(store, f"sqlite:///{store}")) as connection:
         if not connection.execute("select 1 from sqlite_master where name = 'events'").fetchone():
             return [str(row[0]) for row in connection.execute("pragma integrity_check") if row[0] != "ok"]
-        found = faults_in(connection)
+        found = [str(one) for one in faults_in(connection)]
         sql = f"""
             select run, step, kind, count(*) from events where kind in ({", ".join("?" * len(ONCE))})
             group by run, step, kind having count(*) > 1

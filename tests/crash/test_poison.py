@@ -35,12 +35,15 @@ def apart(how: str) -> int:
     return os.getpid()
 
 @executor("once")
-def once(step: StepContext, how: str, seconds: float = 0.05) -> int:
-    "Ends its process the first time only."
+def once(step: StepContext, how: str, seconds: float = 0.05, after: str = "") -> int:
+    "Takes its time, and ends its process, the first time only; it waits for a file that another step makes."
     mark(step, "start")
-    time.sleep(seconds)
-    if not os.path.exists(f"{step.dir}/{how}"):
-        open(f"{step.dir}/{how}", "w").close()
+    first = not os.path.exists(f"{step.dir}/{how}")
+    open(f"{step.dir}/{how}", "w").close()
+    if first:
+        while after and not os.path.exists(os.path.join(step.dir, after)):
+            time.sleep(0.01)
+        time.sleep(seconds)
         end(how)
     return os.getpid()
 
@@ -120,8 +123,8 @@ def test_workers_outlive_steps_that_kill_them(tmp_path: Path) -> None:
 
 def test_a_step_that_was_lost_with_its_worker_goes_on_in_a_process_of_its_own(tmp_path: Path) -> None:
     steps = {
-        "fatal": {"kind": "once", "with": {"how": "exit0", "seconds": 0.2}},
-        "beside": {"kind": "once", "with": {"how": "nothing", "seconds": 0.5}},
+        "fatal": {"kind": "once", "with": {"how": "exit0", "after": "nothing"}},
+        "beside": {"kind": "once", "with": {"how": "nothing", "seconds": 60}},
         "after": {"kind": "place", "needs": ["fatal", "beside"]},
     }
     made = project(tmp_path, steps)
@@ -286,7 +289,7 @@ def test_what_a_dead_worker_had_started_is_gone_before_it_is_started_again(tmp_p
       touch again
       sleep 100 & wait
     """
-    fatal = {"kind": "once", "with": {"how": "kill", "seconds": 1}}
+    fatal = {"kind": "once", "with": {"how": "kill", "after": str(tmp_path / "again")}}
     made = project(tmp_path, {"slow": {"run": slow}, "fatal": fatal})
     done = made.call("run", "package.yaml", "--workers", "4")
     assert done.returncode == 0, done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yamlflow.errors import InvalidInput, NotAllowed, StartRefused, UnknownName
@@ -92,6 +92,7 @@ def test_each_signal_is_read_by_one_step_and_the_longest_waiting_comes_first(sta
     assert (stage.result("b"), stage.result("late")) == (1, 2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=12))
 def test_signals_of_a_name_are_read_in_the_order_they_came_however_they_meet_the_waits(
     moves: list[tuple[str, bool]],
@@ -217,6 +218,10 @@ def test_a_signal_of_one_key_is_kept_once(stage: Stage) -> None:
     assert not stage.runtime.signal(stage.run_id, "go", {"n": 2}, key="d1")
     assert stage.finish() == "succeeded"
     assert stage.result("after") == 1
+    # Who never heard that it was taken sends it again, and need not know what became of the run.
+    assert not stage.runtime.signal(stage.run_id, "go", {"n": 1}, key="d1")
+    with pytest.raises(NotAllowed, match="has ended"):
+        stage.runtime.signal(stage.run_id, "go", {"n": 1}, key="d2")
 
 
 def test_a_signal_stays_unread_when_its_wait_was_canceled(stage: Stage) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from yamlflow import StepContext, Succeeded
-from yamlflow.context import Limits, Ports
+from yamlflow.context import LeaseInfo, Limits, Ports, StepInfo
 from yamlflow.executors import execute_async, executor_of, shell
+from yamlflow.executors.shell import Places
 from yamlflow.outcome import Failed, Outcome
 from yamlflow.ports import CancelToken, Masking, MemoryLog
 from yamlflow.testing import run_executor
@@ -24,7 +25,11 @@ ENV = {"PATH": os.environ["PATH"]}
 
 
 def run(what: Any, ports: Ports | None = None, env: dict[str, str] | None = None, **keys: Any) -> Outcome:
-    context = {name: keys.pop(name) for name in ("package_dir", "scratch", "kill_grace", "keep") if name in keys}
+    context = {
+        name: keys.pop(name)
+        for name in ("package_dir", "scratch", "kill_grace", "keep", "step", "lease")
+        if name in keys
+    }
     return run_executor(shell, {"run": what, **keys}, ports=ports, env={**ENV, **(env or {})}, **context)
 
 
@@ -443,3 +448,19 @@ def test_an_artifacts_folder_that_was_replaced_by_a_link_is_not_followed(tmp_pat
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "bad_result"
     assert "replaced" in outcome.error.message
+
+
+def test_what_a_killed_attempt_left_goes_with_the_next_one_and_not_the_other_way_round(tmp_path: Path) -> None:
+    left = 'ls -A "$YAMLFLOW_DIR"'
+    step = StepInfo(path="a")
+
+    def attempt(epoch: int) -> list[str]:
+        seen = run(left, parse="lines", scratch=tmp_path, step=step, lease=LeaseInfo(epoch=epoch))
+        return list(result(seen))
+
+    killed = Places(StepContext(scratch=tmp_path, step=step, lease=LeaseInfo(epoch=2)))
+    assert len(attempt(1)) == 2
+    assert killed.artifacts.exists()
+    assert len(attempt(3)) == 1
+    assert not killed.artifacts.exists()
+    assert list(tmp_path.iterdir()) == []

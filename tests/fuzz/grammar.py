@@ -136,7 +136,8 @@ def expression(rnd: Random, depth: int = 4) -> str:
         case 3 | 4 | 5 | 6:
             return f"{inner()} | {filtered(rnd, depth - 1)}"
         case 7:
-            return f"{inner()} is {rnd.choice(['', 'not '])}{rnd.choice(TEST_NAMES)}{rnd.choice(['', f'({inner()})', f' {literal(rnd)}'])}"
+            given = rnd.choice(["", f"({inner()})", f" {literal(rnd)}"])
+            return f"{inner()} is {rnd.choice(['', 'not '])}{rnd.choice(TEST_NAMES)}{given}"
         case 8:
             return f"{inner()}.{rnd.choice(['a', 'k', 'result', 'items', '__class__', '0', 'list', 'format', 'body'])}"
         case 9:
@@ -392,7 +393,9 @@ EXTRAS: dict[str, Any] = {
     "defaults": lambda rnd: {"retry": {"max_attempts": 2, "delay": "1s"}, "timeout": "10s"},
     "concurrency": lambda rnd: {"key": text_value(rnd), "when_full": rnd.choice(["wait", "skip", "fail", "cancel_oldest"])},
     "context": lambda rnd: ["tenant"],
-    "kinds": lambda rnd: {"own": {"inputs": {"x": {"default": 1}}, "steps": {"a": {"kind": "set", "with": {"value": "${{ inputs.x }}"}}}}},
+    "kinds": lambda rnd: {
+        "own": {"inputs": {"x": {"default": 1}}, "steps": {"a": {"kind": "set", "with": {"value": "${{ inputs.x }}"}}}}
+    },
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """One process of a campaign that is guided by coverage (atheris, optional): bytes to a case, the same judge, the same report.
 
-``python -m tests.fuzz.guided TARGET SEED SECONDS SCRATCH``. libFuzzer ends the process, so what was found is written down as it is found.
+``python -m tests.fuzz.guided TARGET SEED SECONDS SCRATCH``. libFuzzer never gives the process back, so it ends itself.
 """
 
 from __future__ import annotations

@@ -44,8 +44,21 @@ class Finding:
     case: Any
 
 
+class TooLong(BaseException):
+    """A case has had ten times its share of the processor, and the process is one that must live on."""
+
+
+def too_long(*_: object) -> None:
+    """The handler of the timer."""
+    raise TooLong
+
+
 class Judge:
-    """Runs cases in this process, one after the other."""
+    """Runs cases in this process, one after the other.
+
+    With a file for ``stacks`` the process is a worker, which the system ends when a case hangs. Without one it is that of
+    the tests: a case that hangs is interrupted where Python looks for signals.
+    """
 
     def __init__(self, stacks: IO[str] | None = None) -> None:
         self._peak_from = 0
@@ -57,9 +70,12 @@ class Judge:
 
     def __call__(self, target: str, check: Callable[[Any], None], case: Any, *, timed: bool = True) -> Finding | None:
         """What is wrong with how a case is taken; None when nothing is."""
-        # Only where a stack would be kept: a signal nobody expects ends the process.
+        before: Any = None
         if self._watched:
             _bound_process()
+        else:
+            before = signal.signal(signal.SIGPROF, too_long)
+            signal.setitimer(signal.ITIMER_PROF, 10 * CPU)
         began = time.process_time()
         try:
             check(case)
@@ -67,9 +83,12 @@ class Judge:
             if not isinstance(fault, AssertionError) and not reached_product(fault):
                 return None  # A case that has lost its shape, which only the check itself met.
             return Finding(target, site_of(fault), "".join(traceback.format_exception(fault))[-6000:], case)
+        except TooLong as stopped:
+            return Finding(target, f"slow at {target}", "".join(traceback.format_exception(stopped))[-6000:], case)
         finally:
-            if self._watched:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            if not self._watched:
+                signal.signal(signal.SIGPROF, before)
         took = time.process_time() - began
         if timed and took > CPU:
             return Finding(target, f"slow at {target}", f"{took:.1f} s of CPU", case)

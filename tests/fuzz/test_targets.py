@@ -51,29 +51,37 @@ def _own_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.chdir(before)
 
 
-def assert_taken_well(target: Target, case: Any) -> None:
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    """One for all cases that were kept."""
+    return Judge()
+
+
+def assert_taken_well(judge: Judge, target: Target, case: Any) -> None:
     """Raises with the story of a finding."""
-    finding = Judge()(target.name, target.check, case)
+    finding = judge(target.name, target.check, case)
     assert finding is None, f"{finding.site}\n{finding.story}\n{target.name}: {cases.to_text(finding.case)[:2000]}"
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_whatever_is_read_is_taken_or_refused_with_a_typed_error_soon_and_in_little_memory(target: Target) -> None:
+    judge = Judge()
+
     @settings(
         max_examples=MANY.get(target.name, FEW), deadline=None, derandomize=True, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.integers(0, 2**64 - 1))
     def every_case(seed: int) -> None:
-        assert_taken_well(target, target.make(Random(seed)))
+        assert_taken_well(judge, target, target.make(Random(seed)))
 
     every_case()
 
 
 @pytest.mark.parametrize("file", FINDINGS, ids=lambda file: file.stem)
-def test_what_was_found_once_is_taken_well(file: Path) -> None:
+def test_what_was_found_once_is_taken_well(file: Path, judge: Judge) -> None:
     target = target_named(file.stem.rpartition("-")[0])
-    assert_taken_well(target, cases.from_text(file.read_text()))
+    assert_taken_well(judge, target, cases.from_text(file.read_text()))
 
 
 def test_the_judge_finds_faults_broken_promises_and_memory() -> None:
@@ -127,9 +135,9 @@ def test_a_changed_case_can_be_written_and_the_original_stays(seed: int) -> None
 
 
 def test_a_campaign_runs_its_targets_in_processes_and_tells_what_it_did(tmp_path: Path) -> None:
+    options = ["--minutes", "0.02", "--slice", "1", "--target", "results", "--found", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--minutes", "0.02", "--slice", "1", "--target", "results", "--found", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", "tests.fuzz", *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "executions" in done.stdout

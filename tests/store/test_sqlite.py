@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from yamlflow.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
-from yamlflow.store.base import Store
+from yamlflow.store.base import RunFilter, Store
 from yamlflow.store.conformance import StoreConformance
+from yamlflow.store.connection import refuse_foreign
 from yamlflow.store.sqlite import SqliteStore
 
 
@@ -118,3 +121,47 @@ def test_claiming_uses_the_partial_index_whatever_is_finished(tmp_path: Path) ->
         plan = " ".join(str(row[3]) for row in connection.execute(f"explain query plan {sql}", values))
         assert "SCAN steps" not in plan or "INDEX" in plan, (sql, plan)
     connection.close()
+
+
+def test_a_store_that_another_process_is_just_making_is_no_other_applications(tmp_path: Path) -> None:
+    path = str(tmp_path / "y.db")
+
+    class Slow(sqlite3.Connection):
+        """Before each of its statements but the first another process may have done all it has to do."""
+
+        asked = 0
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            self.asked += 1
+            if self.asked == 2:
+                SqliteStore(path).close()
+            return super().execute(*arguments)
+
+    connection = sqlite3.connect(path, factory=Slow)
+    refuse_foreign(connection, path)
+    refuse_foreign(connection, path)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.runs(RunFilter(status=("failed",))), "USING INDEX runs_by_end (status=?)"),
+        (lambda store: store.runs(RunFilter(status=("failed",), package="p")), "USING INDEX runs_"),
+        (lambda store: store.runs(RunFilter(live=True)), "USING INDEX runs_live"),
+        (lambda store: store.newest_package("p"), "USING INDEX packages_by_name (name=?)"),
+        (lambda store: store.cached(), "USING INDEX cache_by_age"),
+        (lambda store: store.cached(package="p", step="s"), "USING PRIMARY KEY (package=? AND step=?)"),
+    ],
+)
+def test_a_listing_looks_at_what_it_lists_and_not_at_all_there_is(
+    ask: Callable[[SqliteStore], object], index: str
+) -> None:
+    store = SqliteStore()
+    asked: list[str] = []
+    store._db.set_trace_callback(asked.append)
+    ask(store)
+    store._db.set_trace_callback(None)
+    (sql,) = asked
+    plan = " ".join(str(row[3]) for row in store._db.execute(f"explain query plan {sql}"))
+    assert index in plan, plan

@@ -148,6 +148,8 @@ class Process:
         watched = self.at_work
         self.process.kill()
         self.process.wait()
+        # One that was frozen before it had asked to die with its watcher does so when it goes on.
+        self.thaw()
         while watched is not None and state(watched) not in "ZX":
             time.sleep(0.001)
 

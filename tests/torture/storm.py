@@ -32,8 +32,11 @@ WORKERS, CLIENTS, RUNS = 4, 2, 24
 ICED = 2
 #: Seconds without any step's success that count as a stall, beyond what a frozen transaction may hold up.
 STALLED = 120
-#: In hand by worker: steps, and the most losses in a row of one of them.
-HELD = "select worker, count(*), max(lost) from steps where status = 'running' and phase = 'run' group by worker"
+#: In hand by worker and process: steps, and the most losses in a row of one of them.
+HELD = """
+select worker, pid, count(*), max(lost) from steps join workers on name = worker
+where steps.status = 'running' and phase = 'run' and workers.status = 'running' group by worker
+"""
 
 
 @dataclass(kw_only=True)
@@ -128,14 +131,14 @@ class Storm:
         now = time.monotonic()
         while len(self.seats) < WORKERS:
             self.seats.append(self.seat(len(self.seats)))
-        held = {worker for worker, _, _ in self.project.query(HELD)}
+        held = {worker: pid for worker, pid, _, _ in self.project.query(HELD)}
         self.check_now()
         for number, seat in enumerate(self.seats):
             if seat.worker.status is not None:
                 raise Broken(f"worker {seat.name} ended with {seat.worker.status}:\n{seat.worker.tail()}")
             if seat.frozen is not None:
                 self.thaw(number, seat, now)
-            elif seat.name in held:
+            elif seat.name in held and seat.worker.at_work == held[seat.name]:
                 if seat.doom is None:
                     seat.doom = now + self.rnd.uniform(0, 2 * LIFE)
                 if now >= seat.doom:
@@ -154,7 +157,7 @@ class Storm:
         if seat.unguarded and guard is None:
             return
         seat.unguarded = False
-        if guard is not None and self.rnd.random() < 0.1:
+        if guard is not None and self.rnd.random() < 0.04:
             self.struck["guards"] += sent(guard, signal.SIGKILL)
             seat.unguarded, seat.doom = True, None
             return
@@ -182,8 +185,8 @@ class Storm:
 
     def in_hand(self, seat: Seat) -> int:
         """Steps that a worker has; none when one of them may not be lost once more."""
-        held = {worker: count for worker, count, lost in self.project.query(HELD) if lost < 2}
-        return held.get(seat.name, 0)
+        held = {(worker, pid): count for worker, pid, count, lost in self.project.query(HELD) if lost < 2}
+        return held.get((seat.name, seat.worker.at_work or 0), 0)
 
     def thaw(self, number: int, seat: Seat, now: float) -> None:
         """Let a frozen worker go on, too late; one in ten is killed instead."""

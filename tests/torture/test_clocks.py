@@ -162,7 +162,7 @@ def test_a_client_whose_clock_is_an_hour_off_starts_runs_and_waits_as_long_as_it
     assert project.query("select 1 from events where kind = 'step.lost'") == []
 
 
-@pytest.mark.parametrize("catch_up", ["none", "latest", "all"])
+@pytest.mark.parametrize("catch_up", ["none", "all"])
 def test_schedules_act_on_each_time_once_however_the_clock_jumps(
     project: Project, clock: Clock, started: list[Process], catch_up: str
 ) -> None:

@@ -32,7 +32,7 @@ def check_reference(desk: Desk, reference: Reference, pointer: Pointer, scope: S
     elif name in scope.area:
         if name in CHECKS:
             CHECKS[name](desk, reference, pointer, scope, refused)
-    elif not (reference.optional and name in ELSEWHERE):
+    elif not (reference.optional and name in ELSEWHERE and len(reference.names) == 1):
         message, remedy = _unknown_name(desk, reference, scope)
         desk.findings.error(pointer, message, remedy, offset=reference.offset)
 

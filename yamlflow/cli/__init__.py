@@ -253,7 +253,7 @@ def readable(message: str) -> str:
 
 
 def _line(line: str) -> str:
-    text = shown(line)
+    text = shown(line, len(line))
     half = LONGEST_LINE // 2
     return text if len(text) <= LONGEST_LINE else f"{text[:half]}…{text[-half:]}"
 

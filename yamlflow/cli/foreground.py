@@ -100,14 +100,14 @@ class Signals:
 
     def __init__(self, wake_up: Callable[[], None], *, status: int) -> None:
         self.asked = 0
-        self._asked_at = 0
+        self._asked_at = self._direct = self._handed_on = 0
         self._clock: Clock = SystemClock()
         self._wake_up = wake_up
         self._status = status
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, supervised.HANDED_ON):
             if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, self._hear)
@@ -119,9 +119,14 @@ class Signals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = self._clock.steady()
-        if self.asked and now - self._asked_at < supervised.TOGETHER * SECOND:
+        if number == supervised.HANDED_ON:
+            self._handed_on += 1
+        elif not self._direct or now - self._asked_at >= supervised.TOGETHER * SECOND:
+            self._direct, self._asked_at = self._direct + 1, now
+        asked = max(self._direct, self._handed_on)
+        if asked == self.asked:
             return
-        self.asked, self._asked_at = self.asked + 1, now
+        self.asked = asked
         if self.asked > 1:
             supervised.life.ended(self._status)
             os._exit(self._status)

@@ -90,7 +90,7 @@ def find_step(store: Store, run: RunRow, path: str) -> StepRow:
     """A step of a run as somebody names it; nothing is the run's root. ``UnknownName``, with what may be meant."""
     found = next(iter(store.steps_at(run.key, [path])), None)
     if found is None:
-        raise UnknownName(f'run "{run.id}" has no step "{path}". {step_remedy(store, run, path)}')
+        raise UnknownName(f'run "{run.id}" has no step "{shown(path)}". {step_remedy(store, run, path)}')
     return found
 
 
@@ -155,7 +155,7 @@ def store_to_read(file: Path, url: str, *, named: bool) -> Iterator[Store]:
     from ..store.sqlite import SqliteStore
     from ..store.trouble import trouble_at
 
-    if os.path.isdir(file):
+    if os.path.exists(file) and not os.path.isfile(file):
         raise StoreUnavailable(f"{url}: {trouble_at(file)}")
     if not file.exists():
         if named:
@@ -177,7 +177,8 @@ def found(file: Path, url: str) -> Iterator[Store]:
     from ..store.sqlite import SqliteStore
     from ..store.trouble import trouble_at
 
-    store = None if trouble_at(file) else writable(url)
+    # An empty file has nothing to be read.
+    store = None if trouble_at(file) else writable(url, needed=not file.stat().st_size)
     if store is not None:
         with closing(store):
             yield store
@@ -188,8 +189,8 @@ def found(file: Path, url: str) -> Iterator[Store]:
         yield lent
 
 
-def writable(url: str) -> Store | None:
-    """A store; None where the disk does not take what SQLite writes beside it, also to read."""
+def writable(url: str, *, needed: bool) -> Store | None:
+    """A store; None, unless it is ``needed``, where the disk does not take what SQLite writes beside it, also to read."""
     from ..errors import StoreBusy
     from ..store.sqlite import SqliteStore
 
@@ -198,6 +199,8 @@ def writable(url: str) -> Store | None:
     except StoreBusy:
         raise
     except StoreUnavailable:
+        if needed:
+            raise
         return None
 
 

@@ -39,14 +39,14 @@ STANDING = (
     "and parked is not 'timer'",
     "from steps where id in (select step from lock_waits) and parked = 'lock'",
     "from steps where path = '' and status = 'pending' and run in ("
-    "select key from runs where status = 'pending' and slot is not null limit 2000)",
+    "select key from runs indexed by runs_live where status in ('pending', 'running') and status = 'pending' limit 2000)",
 )  # fmt: skip
 #: Rules that cost what is live, and tell what no worker will ever mend.
 LIVE_RULES = frozenset(
     {
         "live runs that nothing can bring further", "steps that wait for a signal that is there",
         "steps that wait for a run that has ended", "runs that wait for a place that is free",
-        "parked steps that nothing offers again", "locks of steps that are not leased",
+        "locks of steps that are not leased",
         "live child runs whose parent is not there",
     }
 )  # fmt: skip

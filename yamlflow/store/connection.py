@@ -112,7 +112,10 @@ def path_of(url: str) -> str:
     path = url.removeprefix("sqlite:///") if url.startswith("sqlite:") else url
     if path == ":memory:":
         return path
-    if not path or path.startswith("sqlite:"):
+    if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in path):
+        raise StoreUnavailable(f"{url!r}: the path holds what is no text; write it in UTF-8")
+    # SQLite may be built to take a name that begins so for more than a file's.
+    if not path or path.startswith(("sqlite:", "file:")):
         raise StoreUnavailable(f"{url}: write sqlite:///folder/file.db, with three slashes (four for an absolute path)")
     folder = Path(path).parent
     try:
@@ -124,11 +127,9 @@ def path_of(url: str) -> str:
                 sync_folder(each.parent)
     except OSError as wrong:
         told = f"the folder {folder} cannot be made: {wrong.strerror}; {ELSEWHERE}"
-        raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if folder.exists() else told}") from wrong
-    if os.path.isdir(path):
-        raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
+        raise StoreUnavailable(f"{url}: {trouble_at(Path(path)) if os.path.exists(folder) else told}") from wrong
     if os.path.exists(path) and not os.path.isfile(path):
-        raise StoreUnavailable(f"{url}: this is a device or a pipe, no regular file; name another with --store")
+        raise StoreUnavailable(f"{url}: {trouble_at(Path(path))}")
     return path
 
 

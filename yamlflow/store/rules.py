@@ -281,7 +281,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="live runs that nothing can bring further",
         sql="""
-        select key, '' from runs where status = 'running' and not exists (
+        select key, '' from runs where status in ('pending', 'running') and status = 'running' and not exists (
             select 1 from steps where steps.run = runs.key and (status in ('ready', 'running')
                 or (status = 'pending' and parked = 'timer')
                 or (status = 'waiting' and phase in ('sleep', 'signal', 'approval', 'child'))))

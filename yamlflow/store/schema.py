@@ -95,6 +95,8 @@ create index runs_by_parent on runs (parent_run, key) where parent_run is not nu
 create index runs_slot on runs (slot, status, key) where slot is not null and ended_at is null;
 create index runs_ended on runs (package, status, ended_at) where ended_at is not null;
 create index runs_by_digest on runs (digest);
+create index runs_by_end on runs (status, key) where ended_at is not null;
+create index packages_by_name on packages (name, created_at);
 
 alter table steps add column awaits text;
 alter table steps add column wait text;
@@ -127,6 +129,7 @@ create table cache (
 ) without rowid;
 create index cache_expiring on cache (expires_at) where expires_at is not null;
 create index cache_by_run on cache (run_id, execution);
+create index cache_by_age on cache (created_at);
 
 create table schedules (
     package text not null, entry integer not null, cron text not null, timezone text not null, next_at integer,

@@ -498,6 +498,9 @@ def where(wanted: RunFilter) -> tuple[list[str], list[Any]]:
     if wanted.status:
         clauses.append(f"status in ({', '.join('?' * len(wanted.status))})")
         values.extend(wanted.status)
+        if not set(wanted.status) & {"pending", "running"}:
+            # Said so that the index over runs that have ended serves.
+            clauses.append("ended_at is not null")
     if wanted.live:
         clauses.append("status in ('pending', 'running')")
     if wanted.top:

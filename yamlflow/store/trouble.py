@@ -101,6 +101,9 @@ def trouble_at(path: Path) -> str:
     folder = path.absolute().parent
     if os.path.isdir(path):
         return f"this is a folder; name a file in it: {path / 'yamlflow.db'}"
+    if os.path.exists(path) and not os.path.isfile(path):
+        # SQLite would wait for ever for what a pipe gives.
+        return "this is a device or a pipe, no regular file; name another with --store"
     if not os.path.isdir(folder):
         return f"{folder} is {'a file, not a folder' if os.path.exists(folder) else 'no folder that is there'}"
     if not os.access(folder, os.X_OK):

@@ -5,7 +5,7 @@ A check returns for what is taken well, refusals with a typed error included; wh
 
 from __future__ import annotations
 
-from . import commands, documents, expressions, given, outside, packages, stored
+from . import commands, documents, expressions, given, outside, packages, places, stored
 from .target import Target
 
 TARGETS: tuple[Target, ...] = (
@@ -14,6 +14,7 @@ TARGETS: tuple[Target, ...] = (
     *packages.TARGETS,
     *given.TARGETS,
     *outside.TARGETS,
+    *places.TARGETS,
     *stored.TARGETS,
     *commands.TARGETS,
 )

@@ -21,11 +21,17 @@ from .target import Target, told
 
 #: Commands that go on until they are stopped, or follow.
 ENDLESS = frozenset({"worker", "scheduler", "resume"})
-OPTIONS = ("--json", "-i", "--input", "--input-file", "--run-id", "--store", "--name", "--meta", "--context", "--if-exists", "--data", "--data-file",
-           "--key", "--start", "--older-than", "--limit", "--status", "--package", "--since", "--format", "--strict", "--dry-run", "--reject", "--reason",
-           "--queue", "-q", "--no-plugins", "--tail", "--grep", "--step", "--where", "-k", "--workers", "--timeout", "--priority", "--detach", "--all")  # fmt: skip
-WORDS = ("p.yaml", "t.test.yaml", "last", "run-1", "a", "go", "x=1", "a=[1", "a=" + "[" * 20_000, "a=" + "9" * 5000, "b=NaN", "sqlite:///s.db", "sqlite:///:memory:",
-         "postgres://x", "/nowhere/x.db", ".", "", "-", "--", "1d", "7x", "p.yaml@2", "run-1@99999999999999999999", "check", "status", "backup", "b.db")  # fmt: skip
+OPTIONS = (
+    "--json", "-i", "--input", "--input-file", "--run-id", "--store", "--name", "--meta", "--context", "--if-exists",
+    "--data", "--data-file", "--key", "--start", "--older-than", "--limit", "--status", "--package", "--since",
+    "--format", "--strict", "--dry-run", "--reject", "--reason", "--queue", "-q", "--no-plugins", "--tail", "--grep",
+    "--step", "--where", "-k", "--workers", "--timeout", "--priority", "--detach", "--all",
+)  # fmt: skip
+WORDS = (
+    "p.yaml", "t.test.yaml", "last", "run-1", "a", "go", "x=1", "a=[1", "a=" + "[" * 20_000, "a=" + "9" * 5000,
+    "b=NaN", "sqlite:///s.db", "sqlite:///:memory:", "postgres://x", "/nowhere/x.db", ".", "", "-", "--", "1d", "7x",
+    "p.yaml@2", "run-1@99999999999999999999", "check", "status", "backup", "b.db",
+)  # fmt: skip
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from yamlflow import document
+from yamlflow.checks import check_id
 from yamlflow.cron import Cron
 from yamlflow.duration import format_duration, parse_duration
 from yamlflow.errors import UserError
@@ -17,18 +18,24 @@ from yamlflow.inputs import from_text, resolve
 from yamlflow.packages import loaded
 from yamlflow.runtime import Runtime
 from yamlflow.secrets import parse
-from yamlflow.starting import check_run_id, sound_value
+from yamlflow.starting import sound_value
 from yamlflow.testing import T0, FakeClock
 from yamlflow.values import NotJson, plain
 
 from .. import cases
 from .target import Target, refusals, told
 
-PATTERNS = ("(a+)+$", "^(a|a)*$", "(x*)*y", "(.*a){12}$", "^[a-z]+$", "(?:a?){30}a{30}", "(", "[", "a{2,1}", "\\p{L}", "a{99999}", "(?P<x>a)(?P=x)", "")  # fmt: skip
-WORDS = ("type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "items", "prefixItems",
-         "uniqueItems", "minItems", "contains", "properties", "patternProperties", "additionalProperties", "propertyNames",
-         "required", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$id", "$anchor", "$defs",
-         "format", "default", "dependentSchemas", "dependentRequired", "unevaluatedProperties", "unevaluatedItems")  # fmt: skip
+PATTERNS = (
+    "(a+)+$", "^(a|a)*$", "(x*)*y", "(.*a){12}$", "^[a-z]+$", "(?:a?){30}a{30}", "(", "[", "a{2,1}", "\\p{L}",
+    "a{99999}", "(?P<x>a)(?P=x)", "",
+)  # fmt: skip
+WORDS = (
+    "type", "enum", "const", "pattern", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "items",
+    "prefixItems", "uniqueItems", "minItems", "contains", "properties", "patternProperties", "additionalProperties",
+    "propertyNames", "required", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "$id",
+    "$anchor", "$defs", "format", "default", "dependentSchemas", "dependentRequired", "unevaluatedProperties",
+    "unevaluatedItems",
+)  # fmt: skip
 REFS = ("#", "#/$defs/a", "#/$defs/b", "#a", "http://127.0.0.1:9/x", "file:///etc/passwd", "x", "#/nowhere", "urn:x")
 FORMATS = (
     "date-time",
@@ -214,6 +221,7 @@ steps:
 
 def check_signal(case: dict[str, Any]) -> None:
     """A run of that id, and a signal of that name to it: taken or refused."""
+    key = None if case["key"] is None else str(case["key"])
     with Runtime(clock=FakeClock()) as runtime:
         one = loaded(document.read(TAKER))
         try:
@@ -224,7 +232,7 @@ def check_signal(case: dict[str, Any]) -> None:
             run = runtime.start(one, run_id="x")
         for name in (case["name"], "go"):
             with refusals():
-                runtime.signal(run.id, name, case["data"], key=case["key"], sender=case["name"])
+                runtime.signal(run.id, name, case["data"], key=key, sender=case["name"])
         runtime.run_until_idle(max_cycles=10)
         with refusals():
             runtime.cancel(case["id"], reason=case["name"])
@@ -264,12 +272,13 @@ def check_small_text(case: str) -> None:
             assert times == sorted(times)
             assert all(time > T0 for time in times)
     with refusals():
-        check_run_id(case)
+        check_id(case)
         assert "/" not in case
         assert case.isprintable()
     with refusals():
         named(case, "an artifact")
-    assert all(isinstance(each, str) for each in parse(case).values())
+    with refusals():
+        assert all(isinstance(each, str) for each in parse(cases.bytes_of(case)).values())
 
 
 def any_value(rnd: Random) -> Any:

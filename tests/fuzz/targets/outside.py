@@ -86,10 +86,14 @@ HEADERS = (
     "Connection",
     "Trailer",
 )
-VALUES = ("text/plain", "application/json", "text/html; charset=nosuch", "application/json; charset=utf-7", "text/plain; charset=\x00", "x" * 9000,
-          "gzip", "deflate", "br", "gzip, gzip", "identity", "0", "5", "-1", "1e3", "99999999999999999999", "chunked", "chunked, gzip", "/", "/x", "http://[::1",
-          "http://127.0.0.1:1/", "//evil", "javascript:x", "Wed, 99 Foo 2026 00:00:00 GMT", "Wed, 01 Jan 9999 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 +9999",
-          "text/plain; charset=idna", "text/plain; charset=punycode", "text/plain; charset=base64", "text/plain; charset=undefined", "text/plain; charset=unicode_escape")  # fmt: skip
+VALUES = (
+    "text/plain", "application/json", "text/html; charset=nosuch", "application/json; charset=utf-7",
+    "text/plain; charset=\x00", "x" * 9000, "gzip", "deflate", "br", "gzip, gzip", "identity", "0", "5", "-1", "1e3",
+    "99999999999999999999", "chunked", "chunked, gzip", "/", "/x", "http://[::1", "http://127.0.0.1:1/", "//evil",
+    "javascript:x", "Wed, 99 Foo 2026 00:00:00 GMT", "Wed, 01 Jan 9999 00:00:00 GMT",
+    "Thu, 01 Jan 1970 00:00:00 +9999", "text/plain; charset=idna", "text/plain; charset=punycode",
+    "text/plain; charset=base64", "text/plain; charset=undefined", "text/plain; charset=unicode_escape",
+)  # fmt: skip
 
 
 def answer(rnd: Random) -> dict[str, Any]:
@@ -104,9 +108,8 @@ def answer(rnd: Random) -> dict[str, Any]:
         body = gzip.compress(body if rnd.random() < 0.5 else b"\0" * 5_000_000)
     elif packed < 0.2:
         body = zlib.compress(body)
-    lines = [
-        f"HTTP/1.1 {rnd.choice([200, 200, 200, 204, 301, 302, 304, 404, 429, 500, 503, 100, 101, 999, 'x', -1])} {cases.text(rnd, 1)}"
-    ]
+    status = rnd.choice([200, 200, 200, 204, 301, 302, 304, 404, 429, 500, 503, 100, 101, 999, "x", -1])
+    lines = [f"HTTP/1.1 {status} {cases.text(rnd, 1)}"]
     lines += [f"{rnd.choice(HEADERS)}: {rnd.choice([*VALUES, cases.text(rnd, 2)])}" for _ in range(rnd.randint(0, 4))]
     if packed < 0.15 and rnd.random() < 0.8:
         lines.append("Content-Encoding: gzip")
@@ -292,7 +295,10 @@ def check_file_name(case: dict[str, str]) -> None:
 
 TARGETS = (
     Target(name="outputs", make=output, check=check_output, from_bytes=lambda content: content.decode("latin-1")),
-    Target(name="http-answers", make=answer, check=check_answer, from_bytes=lambda content: {"raw": content.decode("latin-1"), "with": {}}),
+    Target(
+        name="http-answers", make=answer, check=check_answer,
+        from_bytes=lambda content: {"raw": content.decode("latin-1"), "with": {}},
+    ),
     Target(name="http-requests", make=request, check=check_request, free=True),
     Target(name="tagged-values", make=tagged, check=check_tagged, free=True),
     Target(name="file-names", make=file_name, check=check_file_name),

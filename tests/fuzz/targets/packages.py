@@ -17,7 +17,7 @@ from yamlflow.outcome import Json
 from yamlflow.packages import Loaded, loaded
 from yamlflow.plugins import Plugins, load
 from yamlflow.runtime import Runtime
-from yamlflow.template import Expressions
+from yamlflow.template import Expressions, TemplateError
 from yamlflow.testing import FakeClock
 from yamlflow.views.outline import outline_of, text_of_outline
 
@@ -122,7 +122,7 @@ def check_run(case: Any) -> None:
         ) as runtime:
             try:
                 run = runtime.start(one, defaults_for(one), run_id="run")
-            except UserError as refused:
+            except (UserError, TemplateError) as refused:
                 told(refused)
                 assert runtime.run("run") is None, "a refused start was stored"
                 return

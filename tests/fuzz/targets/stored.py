@@ -39,11 +39,14 @@ finally: [{kind: noop}]
 """
 #: What is looked at, and at what.
 LOOKS = (
-    ["runs"], ["runs", "--json"], ["show", "one"], ["show", "one", "--json"], ["show", "one", "a"], ["show", "one", "bad", "--json"], ["show", "one", "ask"],
-    ["logs", "one"], ["logs", "one", "log", "--json"], ["events", "one"], ["events", "one", "--json"], ["result", "one"], ["result", "one", "a"],
-    ["result", "one", "each"], ["artifacts", "one"], ["artifacts", "one", "keep", "out.txt", "-o", "o.txt"], ["records", "things"], ["schedules"], ["queues"],
-    ["locks"], ["workers"], ["cache"], ["graph", "one"], ["doctor"], ["db", "status"], ["db", "check"], ["signal", "one", "go", "--data", "{}"],
-    ["approve", "one", "ask"], ["cancel", "one"], ["retry", "one", "bad"], ["pause", "one"], ["prune", "--older-than", "1d"], ["show", "one", "each[0]"],
+    ["runs"], ["runs", "--json"], ["show", "one"], ["show", "one", "--json"], ["show", "one", "a"],
+    ["show", "one", "bad", "--json"], ["show", "one", "ask"], ["logs", "one"], ["logs", "one", "log", "--json"],
+    ["events", "one"], ["events", "one", "--json"], ["result", "one"], ["result", "one", "a"],
+    ["result", "one", "each"], ["artifacts", "one"], ["artifacts", "one", "keep", "out.txt", "-o", "o.txt"],
+    ["records", "things"], ["schedules"], ["queues"], ["locks"], ["workers"], ["cache"], ["graph", "one"], ["doctor"],
+    ["db", "status"], ["db", "check"], ["signal", "one", "go", "--data", "{}"], ["approve", "one", "ask"],
+    ["cancel", "one"], ["retry", "one", "bad"], ["pause", "one"], ["prune", "--older-than", "1d"],
+    ["show", "one", "each[0]"],
 )  # fmt: skip
 TABLES = (
     "packages",
