@@ -75,6 +75,9 @@ def test_a_file_that_becomes_a_link_meanwhile_is_never_followed(tmp_path: Path) 
     (tmp_path / "secret").write_text("outside")
     inside = tmp_path / "inside" / "deep"
     inside.mkdir(parents=True)
+    (inside.parent / "through").symlink_to(tmp_path)
+    with pytest.raises(OSError, match=r"directory|symbolic"):
+        open_beneath(inside.parent, "through/secret")
     stop = threading.Event()
 
     def swap() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from yamlflow.errors import StoreBusy
 from yamlflow.outcome import Record
 from yamlflow.projections import Projections
 from yamlflow.store.sqlite import SqliteStore
@@ -116,3 +117,18 @@ def test_a_batch_larger_than_one_read_is_applied_whole_and_in_order(store: Sqlit
     assert rows(Projections(home, store), "select key, n from t order by key") == [
         (str(n), 2490 + n) for n in range(10)
     ]
+
+
+def test_a_store_that_is_locked_keeps_nobody_from_a_projection(store: SqliteStore, home: Path) -> None:
+    projections = Projections(home, store)
+    put(store, ("stories", "a", {"n": 1}))
+
+    def busy(projection: str, upto: int) -> None:
+        raise StoreBusy("another program holds it locked")
+
+    forget, store.forget_records = store.forget_records, busy  # type: ignore[method-assign]
+    assert rows(projections, "select key, n from stories") == [("a", 1)]
+    store.forget_records = forget  # type: ignore[method-assign]
+    put(store, ("stories", "a", {"n": 2}))
+    assert rows(projections, "select key, n from stories") == [("a", 2)]
+    assert store.records_after("p", 0, 10) == []

@@ -7,6 +7,7 @@ opens a projection through yamlflow sees it without a record that was committed 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sqlite3
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from .errors import Permanent
+from .errors import Permanent, StoreUnavailable
 from .facts import ASCII_LETTERS
 from .outcome import Json
 from .private import make_database, make_folder
@@ -86,9 +87,10 @@ class Projections:
             connection.execute("rollback")
             raise
         connection.execute("commit")
-        # Only what the projection's own disk holds may go from the store.
+        # Only what the projection's own disk holds may go from the store; while that is locked it may stay there too.
         connection.execute("pragma wal_checkpoint(full)")
-        self._source.forget_records(name, seq)
+        with contextlib.suppress(StoreUnavailable):
+            self._source.forget_records(name, seq)
 
 
 def migrate(connection: sqlite3.Connection, folder: Path) -> None:

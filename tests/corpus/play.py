@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 #: Seconds of this process, and bytes, within which anything is refused.
 PATIENCE, ROOM = 2.0, 200 * 1024 * 1024
 #: Seconds after which a case is taken for stuck.
-STUCK = 10
+STUCK = 60
 #: What a terminal, a log or a line would take for more than text.
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 #: Characters of one line, and of all, that are still read.
@@ -123,7 +123,7 @@ class Stage:
                 status, says, prints = commanded(shlex.split(words))
                 assert status == int(wanted or 0), f"{world.name}: {words}: {says}{prints}"
             if world.python:
-                exec(world.python, {"Path": Path, "os": os, "sqlite3": sqlite3})
+                exec(world.python, {"Path": Path, "os": os, "sqlite3": sqlite3, "yamlflow": yamlflow})
         return place
 
 
@@ -281,7 +281,7 @@ def alarm() -> Iterator[None]:
 
     old = signal.signal(signal.SIGALRM, ring)
     signal.alarm(STUCK)
-    faulthandler.dump_traceback_later(3 * STUCK, exit=True)
+    faulthandler.dump_traceback_later(2 * STUCK, exit=True)
     try:
         yield
     finally:
@@ -293,9 +293,7 @@ def alarm() -> Iterator[None]:
 def said(text: str, place: Path) -> str:
     """A text as it stands in a file: without the folder's name, which differs every time."""
     text = text.replace(f"{place}", "FOLDER").replace(f"{ROOT}", "YAMLFLOW")
-    text = re.sub(
-        r"\b\d\d:\d\d:\d\d\b", "TIME", re.sub(r"\b\d+(\.\d+)?m?s\b(?= *$)", "SOME TIME", text, flags=re.MULTILINE)
-    )
+    text = re.sub(r"\b(\d+m)?\d+(\.\d+)?m?s\b(?= *$)", "SOME TIME", text, flags=re.MULTILINE)
     return "\n".join(line.rstrip() for line in text.split("\n"))
 
 
