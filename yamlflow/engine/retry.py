@@ -262,7 +262,8 @@ def reset(work: Work, row: StepRow) -> StepRow:
     if not row.children:
         return row
     node = work.node(row)
-    limit = literal_timeout(node)
+    # The timeout of a call, or of each child of a loop, is not that of what belongs to it.
+    limit = literal_timeout(node) if node.group is not None else None
     return moved(
         row, "open", phase="steps" if node.call is None else "children", result=result, due=work.seq(row.run),
         started_at=work.now, available_at=None if limit is None else work.now + limit,
