@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from yamlflow import lifecycle, scheduler, worker
-from yamlflow.engine import commands, follow, leasing, locks, places, runs, signals, undo
+from yamlflow.engine import commands, follow, leasing, locks, places, retry, runs, signals, undo
 from yamlflow.engine.work import Work
 from yamlflow.errors import StoreError
 from yamlflow.outcome import Error, Failed, Succeeded
@@ -218,13 +218,19 @@ def a_place_is_given_twice(stack: ExitStack) -> None:
 
 @mutant
 def a_handler_fires_again(stack: ExitStack) -> None:
-    """When ``finally`` has run a group looks once more at what its end calls for."""
+    """A group whose handler has ended opens it once more."""
     real = follow.after_handler
+    again: set[int] = set()
 
     def after_handler(work: Work, parent: StepRow, node: Any, child: StepRow, name: str) -> None:
-        if name == "finally" and parent.run % 2:
-            work.event(parent.run, "handler.fired", child.path)
-        real(work, parent, node, child, name)
+        if name == "undo" or child.id in again:
+            real(work, parent, node, child, name)
+            return
+        retry.forget(work, work.below(child.run, child.path))
+        follow.open_handler(work, work.step(parent.id), name, parent.phase)
+        anew = work.at(child.run, child.path)
+        assert anew is not None
+        again.add(anew.id)
 
     put(stack, follow, "after_handler", after_handler)
 
