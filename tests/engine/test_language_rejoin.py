@@ -149,3 +149,33 @@ def test_a_retry_of_the_parent_alone_still_starts_the_child_anew(family: Stage) 
     family.runtime.retry("run-1")
     assert family.finish() == "succeeded"
     assert executions(family, "run-1.call") == 2
+
+
+def test_a_child_of_what_was_undone_as_one_is_retried_and_its_step_made_anew_waits_for_it(family: Stage) -> None:
+    text = """
+        steps:
+          g:
+            kind: emit
+            undo: {kind: ok}
+            with: {children: {one: {kind: workflow, with: {package: child}}}}
+        outputs: {came: "${{ steps.g.status }}"}
+    """
+    assert family.play(text) == "failed"
+    assert family.status("g@undo") == "succeeded"
+    family.mend()  # type: ignore[attr-defined]
+    family.runtime.retry("run-1.g.one")
+    assert family.finish() == "succeeded"
+    assert executions(family, "run-1.g.one") == 1
+    assert family.row("g/one").result == '{"came":"done"}'
+
+
+def test_what_was_undone_as_one_starts_its_child_anew(family: Stage) -> None:
+    text = """
+        steps:
+          g: {kind: emit, undo: {kind: ok}, with: {children: {one: {kind: workflow, with: {package: child}}}}}
+    """
+    assert family.play(text) == "failed"
+    family.mend()  # type: ignore[attr-defined]
+    family.runtime.retry("run-1")
+    assert family.finish() == "succeeded"
+    assert executions(family, "run-1.g.one") == 2

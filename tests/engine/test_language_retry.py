@@ -239,3 +239,18 @@ def test_a_retry_is_told(stage: Stage) -> None:
     (event,) = stage.events("run.retried")
     assert event.payload == '{"step":"b","by":"ann"}'
     assert stage.events("step.reopened")[0].step == "b"
+
+
+def test_what_a_retried_step_had_emitted_is_not_bounded_by_the_timeout_of_its_call(stage: Stage) -> None:
+    from yamlflow.outcome import Emitted
+
+    stage.start("steps: {a: {kind: ok, timeout: 5s}}")
+    stage.lease()
+    stage.end("a", Succeeded(result="own", emitted=(Emitted(key="one", definition={"kind": "ok"}),)))
+    stage.runtime.cancel(stage.run_id)
+    assert stage.run().status == "canceled"
+    stage.runtime.retry(stage.run_id)
+    stage.clock.advance(6_000)
+    stage.decide()
+    assert stage.status("a") == "waiting"
+    assert stage.finish() == "succeeded"

@@ -396,7 +396,9 @@ def expected_end(world: World, row: StepRow, children: list[StepRow], handlers: 
     node = world.bench_node(row)
     verdict = plain_verdict(world, row, node, children)
     if row.cancel is not None and "force" in json.loads(row.cancel):
-        return verdict
+        # Its ``finally`` may have failed before, and what it did was being taken back.
+        late = "finally" in handlers and handlers["finally"].status == "failed" and row.status == "failed"
+        return "failed" if late else verdict
     fault = json.loads(row.fault or "null")
     if row.reason == "recovered" and fault and (fault["code"], fault["step"]) == ("timeout", row.path):
         verdict = "failed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -309,10 +310,8 @@ class SimulatedWorker:
     def look_after_nothing(self) -> None:
         """Start no runs of schedules any more."""
         self._schedules = False
-        table = self.worker.bench.timetable if self.worker is not None else None
-        if table is not None:
-            table._held.clear()
-            table.next_at = None
+        if self.worker is not None:
+            self.worker.bench = replace(self.worker.bench, timetable=None)
 
     def next_cause(self) -> int:
         """When it will find something to do, on the world's clock."""

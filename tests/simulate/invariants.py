@@ -727,8 +727,10 @@ class Rules:
         for key, run in self.runs.items():
             self.must(run.ended_at is not None, "every run ends", f"{run.id}@{run.execution} is {run.status}")
             self.check_run(key)
-            # What was canceled so that its run could continue counts as done, also where the run was canceled then.
-            if self.of_run[key] and all(row.reason != "continued" for row in self.of_run[key].values()):
+            # A run that was about to continue when it was canceled ends as it stood, past some of its stages.
+            rows = self.of_run[key].values()
+            going_on = any(row.kind == "continue_as_new" and row.status == "succeeded" for row in rows)
+            if rows and not going_on:
                 self.check_end(run)
         self.look_at_store()
         self.must(not self.locks, "nobody is left with a lock", str(self.locks))

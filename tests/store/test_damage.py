@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
@@ -21,13 +21,19 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[sqlite3.Connection]:
+    """The tables of a store, in memory."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrate(connection)
+        yield connection
+
+
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+def connection(made: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """A store without a row."""
-    with sqlite3.connect(tmp_path / "store.db") as made:
-        migrate(made)
-        yield made
-    made.close()
+    yield made
+    made.rollback()
 
 
 def test_every_column_of_a_store_has_its_rule(connection: sqlite3.Connection) -> None:
@@ -43,7 +49,6 @@ def test_every_column_of_a_store_has_its_rule(connection: sqlite3.Connection) ->
 def test_a_value_that_cannot_be_there_is_told_of(
     connection: sqlite3.Connection, table: str, column: str, rule: str
 ) -> None:
-    connection.execute("pragma ignore_check_constraints = on")
     sample = {
         "whole": 1,
         "count": 1,
@@ -60,7 +65,6 @@ def test_a_value_that_cannot_be_there_is_told_of(
     values = {name: sample[rules[name]] if name in rules else 1 for name in names}
 
     def put() -> list[str]:
-        connection.execute("pragma foreign_keys = off")
         connection.execute(f"delete from {table}")
         connection.execute(
             f"insert into {table} ({', '.join(values)}) values ({', '.join('?' * len(values))})", list(values.values())

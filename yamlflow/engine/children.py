@@ -31,7 +31,9 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
         return Error(code="limit_exceeded", message=message, permanent=True)
     parent = Parent(run=run, step=row.id, on_parent_close=outcome.on_parent_close)
     wanted = replace(outcome.start, by=f"step {run.id}/{row.path}")
-    if wanted.if_exists == "fail" and was_its_own(work, row, wanted.run_id):
+    known = work.tx.find_run(wanted.run_id)
+    own = known if known is not None and is_its_own(work, row, known, str(wanted.by)) else None
+    if wanted.if_exists == "fail" and own is not None:
         # The run of an earlier attempt at this very step has ended: this one is its next execution.
         wanted = replace(wanted, if_exists="new")
     if outcome.wait and (above := place_above(work, run, wanted)) is not None:
@@ -41,8 +43,8 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
         )
         return Error(code="concurrency", message=message)
     try:
-        own = rejoined(work, row, wanted.run_id)
-        child, fresh = (own, True) if own is not None else start(work, wanted, parent)
+        joined = None if own is None else rejoined(work, row, own)
+        child, fresh = (joined, True) if joined is not None else start(work, wanted, parent)
     except RunExists as taken:
         return Error(code="run_exists", message=str(taken))
     except StartRefused as full:
@@ -68,24 +70,27 @@ def spawn(work: Work, row: StepRow, outcome: Spawned) -> Error | None:
     return None
 
 
-def rejoined(work: Work, row: StepRow, run_id: str) -> RunRow | None:
+def rejoined(work: Work, row: StepRow, own: RunRow) -> RunRow | None:
     """The run that this very step has started before and that goes on, or that an operator's retry let it wait for again.
 
-    None where there is none: it is to be started.
+    None where it has ended: another is to be started.
     """
-    known = work.tx.find_run(run_id)
-    if known is None or known.parent != row.id:
+    if own.ended_at is not None:
+        return own if json.loads(row.wait or "{}").get("rejoin") == own.key else None
+    root = work.at(own.key, "")
+    if root is None or root.cancel is not None:
         return None
-    if known.ended_at is not None:
-        return known if json.loads(row.wait or "{}").get("rejoin") == known.key else None
-    root = work.at(known.key, "")
-    return None if root is None or root.cancel is not None else work.run(known.key)
+    work.put_run(work.run(own.key)._replace(parent=row.id))
+    return work.run(own.key)
 
 
-def was_its_own(work: Work, row: StepRow, run_id: str) -> bool:
-    """Whether the newest run of an id was started by an earlier attempt at a step."""
-    known = work.tx.find_run(run_id)
-    return known is not None and known.parent == row.id
+def is_its_own(work: Work, row: StepRow, known: RunRow, by: str) -> bool:
+    """Whether a run was started by an earlier attempt at a step, or by the step that stood there before a retry made it anew."""
+    if known.parent == row.id:
+        return True
+    return (
+        known.parent_run == row.run and known.started_by == by and (known.parent is None or not work.find(known.parent))
+    )
 
 
 def renew(work: Work, row: StepRow, outcome: Renewed) -> Error | None:

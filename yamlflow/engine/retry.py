@@ -71,7 +71,10 @@ def rejoin(work: Work, run: RunRow, by: str) -> None:
     except (NotAllowed, StartRefused):
         # It ends just now, is removed, or its place is taken: the child goes on by itself.
         return
-    work.put(work.step(step.id)._replace(wait=json.dumps({"rejoin": run.key})))
+    reset = work.find(step.id)
+    # What was undone as one is made anew with all that is in it; the step that comes in its place finds this run by its id.
+    if reset is not None:
+        work.put(reset._replace(wait=json.dumps({"rejoin": run.key})))
 
 
 def mark(work: Work, row: StepRow, reopened: dict[int, StepRow]) -> None:
@@ -259,7 +262,8 @@ def reset(work: Work, row: StepRow) -> StepRow:
     if not row.children:
         return row
     node = work.node(row)
-    limit = literal_timeout(node)
+    # The timeout of a call, or of each child of a loop, is not that of what belongs to it.
+    limit = literal_timeout(node) if node.group is not None else None
     return moved(
         row, "open", phase="steps" if node.call is None else "children", result=result, due=work.seq(row.run),
         started_at=work.now, available_at=None if limit is None else work.now + limit,
