@@ -40,6 +40,8 @@ SWEEPS = 10
 NAMED = 5
 #: Seconds after SIGKILL in which a process must be gone; one that hangs in the kernel is given up.
 UNKILLABLE = 5.0
+#: How often processes that left their group are looked for at an end, and the seconds in between.
+LOOKS, LOOK = 20, 0.01
 #: In the environment of a command and of all it starts, so that those that left the group are found.
 MARK = "YAMLFLOW_COMMAND"
 
@@ -259,8 +261,13 @@ async def _end(process: subprocess.Popen[bytes], mark: str, grace: float, exited
         signal_one(pid, signal.SIGTERM)
     await asyncio.wait((exited,), timeout=grace)
     signal_group(process.pid, signal.SIGKILL)
-    for pid in strays(mark, process.pid):
-        signal_one(pid, signal.SIGKILL)
+    for _ in range(LOOKS):
+        left = strays(mark, process.pid)
+        for pid in left:
+            signal_one(pid, signal.SIGKILL)
+        if not left and not any(pid > process.pid and _begins(pid) for pid in _processes()):
+            break
+        await asyncio.sleep(LOOK)
     await asyncio.wait((exited,), timeout=UNKILLABLE)
 
 
@@ -463,6 +470,17 @@ def _carries(pid: int, carried: bytes) -> bool:
         with open(f"/proc/{pid}/environ", "rb") as stream:
             return carried in stream.read().split(b"\0")
     except OSError:
+        return False
+
+
+def _begins(pid: int) -> bool:
+    """Whether a process is just becoming another program: for that moment it carries nothing, so nobody knows whose it is."""
+    try:
+        os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            return not stream.read(1)
+    except OSError:
+        # Gone, ended, not ours to look at, or one of the kernel's own.
         return False
 
 
