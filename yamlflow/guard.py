@@ -188,6 +188,11 @@ def alive(group: int) -> bool:
 def marked(mark: str) -> Iterator[int]:
     """Processes that carry a worker's mark, where ``/proc`` tells."""
     wanted = f"{MARK}={mark}".encode()
+    return (pid for pid, variables in environments() if wanted in variables)
+
+
+def environments() -> Iterator[tuple[int, list[bytes]]]:
+    """The other processes that may be looked at, with what they were started with, ``NAME=value`` each."""
     try:
         entries = os.listdir("/proc")
     except OSError:
@@ -197,8 +202,7 @@ def marked(mark: str) -> Iterator[int]:
             continue
         try:
             with open(f"/proc/{entry}/environ", "rb") as stream:
-                if wanted in stream.read().split(b"\0"):
-                    yield int(entry)
+                yield int(entry), stream.read().split(b"\0")
         except OSError:
             continue
 

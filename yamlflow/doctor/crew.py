@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..clock import MINUTE
 from ..duration import format_duration
-from ..guard import MARK
+from ..guard import MARK, environments
 from ..scheduler import lock_is_free
 from ..views.workers import WorkerView
 from . import Finding, Visit
@@ -116,18 +116,9 @@ def is_here(pid: int, env: Mapping[str, str], home: Path) -> bool:
 
 def environments_of_processes() -> Iterator[tuple[int, Mapping[str, str]]]:
     """The processes that may be read, with what they were started with."""
-    try:
-        entries = os.listdir("/proc")
-    except OSError:
-        return
-    for entry in entries:
-        if not entry.isdecimal() or int(entry) == os.getpid():
-            continue
-        try:
-            text = Path(f"/proc/{entry}/environ").read_bytes().decode("utf-8", "replace")
-        except OSError:
-            continue
-        yield int(entry), dict(pair.partition("=")[::2] for pair in text.split("\0") if "=" in pair)
+    for pid, variables in environments():
+        pairs = (each.decode("utf-8", "replace").partition("=") for each in variables)
+        yield pid, {name: value for name, sign, value in pairs if sign}
 
 
 def marks_of_guards() -> set[str]:
